@@ -1,0 +1,1 @@
+"""The decision engine of tradectl: pure language, evaluation, decision and accounting."""

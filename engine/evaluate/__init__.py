@@ -1,0 +1,1 @@
+"""Evaluators: several implementations of one meaning, held equal by differential tests."""

@@ -1,0 +1,484 @@
+"""The reference evaluator: small and obvious.  Every leaf is evaluated and recorded.
+
+It is the meaning that the other evaluators are compared with, and what ``explain`` shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from engine.codes import Action, Disposition, Side, Truth
+from engine.evaluate.verdict import WOULD_EXIT, Verdict
+from engine.lowered import (
+    ArithmeticTerm,
+    Atom,
+    Comparison,
+    ConstantTerm,
+    FactTerm,
+    LoweredGate,
+    LoweredPolicy,
+    LoweredSignal,
+    Node,
+    NodeKind,
+    Operator,
+    Selection,
+    SlotOrigin,
+    StepTerm,
+    Term,
+)
+from engine.units import GRID_PER_UNIT, Measure, quantise
+
+NAN = math.nan
+FALSE, TRUE, UNKNOWN = int(Truth.FALSE), int(Truth.TRUE), int(Truth.UNKNOWN)
+
+CONFIDENCE_STEPS = 100
+WEIGHT_STEPS = 1_000_000
+"""Weights are integers in millionths (see ``LoweredVote``)."""
+_CENTS = GRID_PER_UNIT[Measure.MONEY]
+
+NOT_TABLE = (TRUE, FALSE, UNKNOWN)
+
+_COMPARE: dict[Comparison, Callable[[float, float], bool]] = {
+    Comparison.LESS: float.__lt__,
+    Comparison.LESS_OR_EQUAL: float.__le__,
+    Comparison.GREATER: float.__gt__,
+    Comparison.GREATER_OR_EQUAL: float.__ge__,
+    Comparison.EQUAL: float.__eq__,
+    Comparison.NOT_EQUAL: float.__ne__,
+}
+
+
+def evaluate_term(term: Term, values: list[float]) -> float:
+    """Return the value of a term in float64; NaN where any input or result is not finite."""
+    match term:
+        case FactTerm(slot):
+            return values[slot]
+        case ConstantTerm(value):
+            return value
+        case ArithmeticTerm(operator, operands):
+            return arithmetic(operator, [evaluate_term(operand, values) for operand in operands])
+        case StepTerm(by, thresholds, steps):
+            at = evaluate_term(by, values)
+            result = NAN
+            for threshold, value in zip(thresholds, steps, strict=True):
+                if at >= threshold:
+                    result = value
+            return result
+
+
+def arithmetic(operator: Operator, operands: list[float]) -> float:
+    """Apply an operator, left to right; a result that is not finite is NaN (Unknown)."""
+    result = operands[0]
+    try:
+        if operator is Operator.NEGATE:
+            result = -result
+        elif operator is Operator.ABSOLUTE:
+            result = abs(result)
+        elif operator is Operator.LOGARITHM:
+            result = math.log(result)
+        for other in operands[1:]:
+            if operator is Operator.ADD:
+                result = result + other
+            elif operator is Operator.SUBTRACT:
+                result = result - other
+            elif operator is Operator.MULTIPLY:
+                result = result * other
+            elif operator is Operator.DIVIDE:
+                result = result / other
+            elif result != result or other != other:
+                result = NAN  # min and max of an Unknown are Unknown, whatever the other is
+            elif operator is Operator.MINIMUM:
+                result = min(result, other)
+            elif operator is Operator.MAXIMUM:
+                result = max(result, other)
+            if not math.isfinite(result):
+                return NAN
+    except (ZeroDivisionError, ValueError):
+        return NAN
+    return result
+
+
+def operand_value(term: Term, steps_per_unit: int, values: list[float]) -> float:
+    """Return an operand of a comparison: a computed one is put on the grid first."""
+    value = evaluate_term(term, values)
+    if isinstance(term, FactTerm | ConstantTerm):
+        return value
+    return quantise(value, steps_per_unit) if value == value else NAN
+
+
+def conjunction(truths: list[int]) -> int:
+    """Kleene's and."""
+    if FALSE in truths:
+        return FALSE
+    return UNKNOWN if UNKNOWN in truths else TRUE
+
+
+def disjunction(truths: list[int]) -> int:
+    """Kleene's or."""
+    if TRUE in truths:
+        return TRUE
+    return UNKNOWN if UNKNOWN in truths else FALSE
+
+
+class Leaf(NamedTuple):
+    """One evaluated atom: both operands as compared, and the truth."""
+
+    left: float
+    right: float
+    truth: int
+
+
+def _reads_signal(term: Term, signal_slots: frozenset[int]) -> bool:
+    match term:
+        case FactTerm(slot):
+            return slot in signal_slots
+        case ConstantTerm():
+            return False
+        case ArithmeticTerm(_, operands):
+            return any(_reads_signal(operand, signal_slots) for operand in operands)
+        case StepTerm(by, _, _):
+            return _reads_signal(by, signal_slots)
+
+
+_Read = Callable[[list[float]], float]
+
+
+def _reader(term: Term, steps_per_unit: int) -> _Read:
+    match term:
+        case FactTerm(slot):
+            return lambda values: values[slot]
+        case ConstantTerm(value):
+            return lambda values: value
+        case _:
+            return partial(operand_value, term, steps_per_unit)
+
+
+class Evaluation(NamedTuple):
+    """Everything the reference evaluator saw: one entry per atom and per node."""
+
+    leaves: list[Leaf]
+    truths: list[int]
+
+
+class ReferenceEvaluator:
+    """Evaluates every atom, then every node, then chooses; see ``engine.evaluate.verdict``."""
+
+    def __init__(self, policy: LoweredPolicy) -> None:
+        """Split atoms and nodes into those that votes may read and those that read signals."""
+        self.policy = policy
+        signal_slots = frozenset(
+            index
+            for index, slot in enumerate(policy.slots)
+            if slot.origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
+        )
+        late_atoms = {
+            index
+            for index, atom in enumerate(policy.atoms)
+            if _reads_signal(atom.left, signal_slots) or _reads_signal(atom.right, signal_slots)
+        }
+        late_nodes: set[int] = set()
+        for index, node in enumerate(policy.nodes):
+            if node.atom in late_atoms and node.kind is NodeKind.ATOM or late_nodes.intersection(node.children):
+                late_nodes.add(index)
+        atoms = [(index, *self._prepared(atom)) for index, atom in enumerate(policy.atoms)]
+        nodes = list(enumerate(policy.nodes))
+        self._atoms = (
+            [entry for entry in atoms if entry[0] not in late_atoms],
+            [entry for entry in atoms if entry[0] in late_atoms],
+        )
+        self._nodes = (
+            [entry for entry in nodes if entry[0] not in late_nodes],
+            [entry for entry in nodes if entry[0] in late_nodes],
+        )
+        self._would_exit_gate = next(
+            (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
+        )
+
+    @staticmethod
+    def _prepared(atom: Atom) -> tuple[_Read, Callable[[float, float], bool], _Read]:
+        return (
+            _reader(atom.left, atom.steps_per_unit),
+            _COMPARE[atom.comparison],
+            _reader(atom.right, atom.steps_per_unit),
+        )
+
+    # --- conditions ---------------------------------------------------------------------------
+
+    def evaluate(self, values: list[float], stated: int = 0) -> Evaluation:
+        """Evaluate every leaf and node, writing the slots of the voted signals."""
+        leaves: list[Leaf] = [Leaf(NAN, NAN, UNKNOWN)] * len(self.policy.atoms)
+        truths = [UNKNOWN] * len(self.policy.nodes)
+        self._pass(0, values, leaves, truths)
+        for index, signal in enumerate(self.policy.signals):
+            if not stated >> index & 1:
+                write_signal(signal, truths, values)
+        self._pass(1, values, leaves, truths)
+        return Evaluation(leaves, truths)
+
+    def _pass(self, phase: int, values: list[float], leaves: list[Leaf], truths: list[int]) -> None:
+        for index, read_left, compare, read_right in self._atoms[phase]:
+            left = read_left(values)
+            right = read_right(values)
+            if left != left or right != right:
+                leaves[index] = Leaf(left, right, UNKNOWN)
+            else:
+                leaves[index] = Leaf(left, right, TRUE if compare(left, right) else FALSE)
+        for index, node in self._nodes[phase]:
+            truths[index] = self._node(node, leaves, truths)
+
+    @staticmethod
+    def _node(node: Node, leaves: list[Leaf], truths: list[int]) -> int:
+        kind = node.kind
+        if kind is NodeKind.ATOM:
+            return leaves[node.atom].truth
+        if kind is NodeKind.ALL:
+            return conjunction([truths[child] for child in node.children])
+        if kind is NodeKind.ANY:
+            return disjunction([truths[child] for child in node.children])
+        if kind is NodeKind.NOT:
+            return NOT_TABLE[truths[node.children[0]]]
+        return node.atom
+
+    # --- choice -------------------------------------------------------------------------------
+
+    def verdict(
+        self, values: list[float], stated: int = 0, would_exit: int = 0, would_exit_unknown: int = 0
+    ) -> Verdict:
+        """Evaluate and choose; see ``Evaluator.verdict``."""
+        _, truths = self.evaluate(values, stated)
+        return self.choose(truths, values, would_exit, would_exit_unknown)
+
+    def choose(
+        self, truths: list[int], values: list[float], would_exit: int = 0, would_exit_unknown: int = 0
+    ) -> Verdict:
+        """Choose among the rules, given the truth of every node."""
+        rules = self.policy.rules
+        count = len(rules)
+        dispositions = [Disposition.NONE] * count
+        causes = [-1] * count
+        candidates = [index for index, rule in enumerate(rules) if truths[rule.when] == TRUE]
+        winner = -1
+        if self.policy.selection is Selection.EXITS_FIRST:
+            exits = self._standing(candidates, (Action.SELL,), truths, 0, 0, dispositions, causes)
+            if exits:
+                winner = min(exits, key=lambda index: (self._level_after(index, values), index))
+                entries = [index for index in candidates if rules[index].action is not Action.SELL]
+                _settle(rules[winner].action, winner, exits + entries, self._actions, dispositions, causes)
+                return self._answer(winner, truths, dispositions, causes)
+            considered: tuple[Action, ...] = (Action.BUY, Action.HOLD)
+        else:
+            considered = (Action.BUY, Action.SELL, Action.HOLD)
+        standing = self._standing(
+            candidates, considered, truths, would_exit, would_exit_unknown, dispositions, causes
+        )
+        if standing:
+            winner = standing[0]
+            _settle(rules[winner].action, winner, standing, self._actions, dispositions, causes)
+        return self._answer(winner, truths, dispositions, causes)
+
+    @property
+    def _actions(self) -> tuple[Action, ...]:
+        return tuple(rule.action for rule in self.policy.rules)
+
+    def _answer(
+        self, winner: int, truths: list[int], dispositions: list[Disposition], causes: list[int]
+    ) -> Verdict:
+        matched = bytes(truths[rule.when] for rule in self.policy.rules)
+        return Verdict(winner, matched, bytes(dispositions), tuple(causes))
+
+    def _standing(
+        self,
+        candidates: list[int],
+        considered: tuple[Action, ...],
+        truths: list[int],
+        would_exit: int,
+        would_exit_unknown: int,
+        dispositions: list[Disposition],
+        causes: list[int],
+    ) -> list[int]:
+        """Return the candidates that neither a gate vetoes nor an Unknown withholds."""
+        standing = []
+        for index in candidates:
+            action = self.policy.rules[index].action
+            if action not in considered:
+                continue
+            gate = self._veto(index, truths)
+            if gate < 0 and action is Action.BUY and (would_exit | would_exit_unknown) >> index & 1:
+                gate = self._would_exit_gate
+            if gate >= 0:
+                dispositions[index], causes[index] = Disposition.VETOED, gate
+                continue
+            if action is Action.BUY:
+                withheld_by = self._withheld(index, truths, would_exit_unknown & ~would_exit)
+                if withheld_by >= 0:
+                    dispositions[index], causes[index] = Disposition.UNKNOWN, withheld_by
+                    continue
+            standing.append(index)
+        return standing
+
+    def _speaking(self, rule: int) -> list[tuple[int, LoweredGate]]:
+        """Return the gates that can veto a rule."""
+        lowered = self.policy.rules[rule]
+        return [
+            (index, gate)
+            for index, gate in enumerate(self.policy.gates)
+            if gate.only_rule in (-1, rule)
+            and (
+                gate.vetoes_buy
+                if lowered.action is Action.BUY
+                else gate.vetoes_protective
+                if lowered.protective
+                else gate.vetoes_sell and lowered.action is Action.SELL
+            )
+        ]
+
+    def _veto(self, rule: int, truths: list[int]) -> int:
+        """Return the first gate that vetoes a rule, or -1."""
+        lowered = self.policy.rules[rule]
+        for index, gate in self._speaking(rule):
+            truth = truths[gate.when_entry if lowered.action is Action.BUY else gate.when]
+            if truth == TRUE:
+                return index
+            if truth == UNKNOWN and not lowered.protective and not gate.pass_if_unknown:
+                return index
+        return -1
+
+    def _stopped_by_unknown_only(self, rule: int, truths: list[int]) -> bool:
+        """Say whether only Unknown gates stop a rule: known, they might let it through."""
+        lowered = self.policy.rules[rule]
+        stopped = False
+        for _, gate in self._speaking(rule):
+            truth = truths[gate.when_entry]
+            if truth == TRUE:
+                return False
+            if truth == UNKNOWN and not lowered.protective and not gate.pass_if_unknown:
+                stopped = True
+        return stopped
+
+    def _withheld(self, entry: int, truths: list[int], would_exit_unknown: int) -> int:
+        """Return the first rule whose Unknown forbids an entry, or -1 (language reference, "Unknown")."""
+        for index, rule in enumerate(self.policy.rules):
+            if rule.action is not Action.SELL and index >= entry:
+                continue
+            truth = truths[rule.when_entry]
+            if truth == UNKNOWN:
+                return index
+            if truth == TRUE and rule.action is not Action.HOLD and self._stopped_by_unknown_only(index, truths):
+                return index
+            if would_exit_unknown >> index & 1:
+                return index
+        return -1
+
+    def _level_after(self, rule: int, values: list[float]) -> float:
+        """Return the position value a sell would leave; infinite where Unknown."""
+        lowered = self.policy.rules[rule]
+        if lowered.size is None:
+            return 0.0
+        level = self.size(rule, values)
+        if lowered.size_measure is Measure.QUANTITY:
+            owned = self._fact("position_qty", values)
+            level = arithmetic(Operator.MULTIPLY, [min(level, owned), self._fact("price", values)])
+            unknown = owned != owned or level != level
+        else:
+            owned = self._fact("position_value", values)
+            unknown = owned != owned or level != level
+            level = min(level, owned)
+        return math.inf if unknown else max(0.0, quantise(level, _CENTS))
+
+    def _fact(self, name: str, values: list[float]) -> float:
+        return values[self.policy.slot(name)]
+
+    # --- what surrounds the choice ------------------------------------------------------------
+
+    def standing_exit(self, values: list[float], stated: int = 0) -> tuple[int, int]:
+        """Return the first exit whose condition is true or Unknown; see ``Evaluator``."""
+        _, truths = self.evaluate(values, stated)
+        exits = [
+            (truths[rule.when_entry], index)
+            for index, rule in enumerate(self.policy.rules)
+            if rule.action is Action.SELL
+        ]
+        for wanted in (TRUE, UNKNOWN):
+            for truth, index in exits:
+                if truth == wanted:
+                    return wanted, index
+        return FALSE, -1
+
+    def size(self, rule: int, values: list[float]) -> float:
+        """Return a rule's size on its measure's grid; NaN where Unknown."""
+        lowered = self.policy.rules[rule]
+        if lowered.size is None:
+            return 0.0
+        return _on_grid(lowered.size, lowered.size_measure, values)
+
+    def bound(self, limit: int, values: list[float]) -> float:
+        """Return a limit's bound in money; NaN where Unknown."""
+        bound = self.policy.limits[limit].bound
+        return NAN if bound is None else _on_grid(bound, Measure.MONEY, values)
+
+    def price(self, buy: bool, values: list[float]) -> float:
+        """Return the limit price of the order style; NaN where Unknown or a market order."""
+        style = self.policy.buy_style if buy else self.policy.sell_style
+        return NAN if style.limit is None else _on_grid(style.limit, Measure.PRICE, values)
+
+
+def _on_grid(term: Term, measure: Measure, values: list[float]) -> float:
+    value = evaluate_term(term, values)
+    return quantise(value, GRID_PER_UNIT[measure]) if value == value else NAN
+
+
+def _settle(
+    action: Action,
+    winner: int,
+    standing: list[int],
+    actions: tuple[Action, ...],
+    dispositions: list[Disposition],
+    causes: list[int],
+) -> None:
+    for index in standing:
+        if index == winner:
+            dispositions[index] = Disposition.ACTED
+        else:
+            same = actions[index] is action
+            dispositions[index] = Disposition.CONCURRED if same else Disposition.OUTRANKED
+            causes[index] = winner
+
+
+def write_signal(signal: LoweredSignal, truths: list[int], values: list[float]) -> None:
+    """Count a signal's votes and write its slots, in the acting and in the entry reading."""
+    cast = {Side.BUY: 0, Side.SELL: 0, Side.HOLD: 0}
+    unknown = entry_unknown = False
+    for vote in signal.votes:
+        buy = truths[vote.buy] if vote.buy >= 0 else FALSE
+        sell = truths[vote.sell] if vote.sell >= 0 else FALSE
+        if UNKNOWN in (buy, sell):
+            entry_unknown = True
+            unknown = unknown or not vote.abstain
+        elif buy == TRUE and sell == FALSE:
+            cast[Side.BUY] += vote.weight
+        elif sell == TRUE and buy == FALSE:
+            cast[Side.SELL] += vote.weight
+        elif buy == FALSE:
+            cast[Side.HOLD] += vote.hold_weight
+    counted = tally(cast[Side.BUY], cast[Side.SELL], cast[Side.HOLD])
+    for slots, hidden in ((signal.slots, unknown), (signal.entry_slots, entry_unknown)):
+        if slots is signal.entry_slots and slots == signal.slots:
+            continue
+        for slot, value in zip(slots, counted, strict=True):
+            values[slot] = NAN if hidden else value
+
+
+def tally(buy: int, sell: int, hold: int) -> tuple[float, float, float, float, float]:
+    """Return side, confidence and the weights cast, from weights in millionths."""
+    total = buy + sell + hold
+    largest = max(buy, sell, hold)
+    winners = [
+        side for side, weight in ((Side.BUY, buy), (Side.SELL, sell), (Side.HOLD, hold)) if weight == largest
+    ]
+    weights = (buy / WEIGHT_STEPS, sell / WEIGHT_STEPS, hold / WEIGHT_STEPS)
+    if total == 0 or len(winners) > 1:
+        return (float(Side.NONE), 0.0, *weights)
+    return (float(winners[0]), quantise(largest / total, CONFIDENCE_STEPS), *weights)
