@@ -1,0 +1,1 @@
+"""The policy language: from a YAML text to one typed, lowered form."""
