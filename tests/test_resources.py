@@ -9,6 +9,8 @@ import pytest
 import policies
 import schemas
 
+pytestmark = pytest.mark.wheel
+
 
 @pytest.mark.parametrize("package", [policies, schemas], ids=lambda package: package.__name__)
 def test_every_shipped_name_can_be_read(package: ModuleType) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from adapters.distribution import NameClash, name_clashes
 
+pytestmark = pytest.mark.wheel
+
 
 def _install(folder: Path, name: str, top_level: str) -> None:
     information = folder / f"{name}-1.0.dist-info"

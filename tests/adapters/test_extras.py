@@ -10,6 +10,8 @@ import pytest
 from adapters.extras import require
 from engine.errors import ConfigurationError
 
+pytestmark = pytest.mark.wheel
+
 
 def test_a_module_that_is_there_is_returned() -> None:
     """What is installed is imported and handed over."""
