@@ -1,0 +1,1 @@
+"""What the engine does: one module per verb, each a pure function of the nouns."""
