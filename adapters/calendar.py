@@ -9,6 +9,7 @@ bisection.  What the library does not know are the hours around the regular sess
 from __future__ import annotations
 
 import difflib
+import warnings
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -216,17 +217,23 @@ def _load(name: str) -> _Sessions:
     from exchange_calendars.errors import InvalidCalendarName
 
     try:
-        library = exchange_calendars.get_calendar(name, start=_FIRST, end=_LAST)
+        with warnings.catch_warnings():
+            # What pandas tells the library's authors about their calls is not for our users.
+            warnings.simplefilter("ignore")
+            try:
+                library = exchange_calendars.get_calendar(name, start=_FIRST, end=_LAST)
+            except ValueError:
+                # A few calendars are recorded for fewer years than we ask for: take what there is.
+                library = exchange_calendars.get_calendar(name)
     except InvalidCalendarName:
         known = [ALWAYS_OPEN, *exchange_calendars.get_calendar_names()]
         close = difflib.get_close_matches(name.upper(), known, n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
         raise NotFoundError(f"there is no trading calendar called {name!r}{hint}") from None
-    except ValueError:
-        # Some calendars are recorded for fewer years than we ask for: take what there is.
-        library = exchange_calendars.get_calendar(name)
     if library.sessions_has_break(library.first_session, library.last_session):
-        raise ConfigurationError(f"the {name} calendar has a midday break: such exchanges are not supported yet")
+        raise ConfigurationError(
+            f"the {name} calendar has a midday break: such exchanges are not supported yet"
+        )
 
     labels = _milliseconds(library.sessions.as_unit("ns").asi8)
     opens = _milliseconds(library.opens_nanos)
