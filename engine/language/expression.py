@@ -350,18 +350,24 @@ class _Parser:
 
     def sum(self) -> Expression:
         left = self.product()
+        depth = self.depth
         while self.is_symbol("+") or self.is_symbol("-"):
+            self.enter()  # the tree leans left: a long sum is a deep tree
             operator = self.take().text
             right = self.product()
             left = Binary(operator, left, right, Span(left.span.start, right.span.end))
+        self.depth = depth
         return left
 
     def product(self) -> Expression:
         left = self.unary()
+        depth = self.depth
         while self.is_symbol("*") or self.is_symbol("/") or self.is_word("of"):
+            self.enter()  # the tree leans left: a long sum is a deep tree
             operator = self.take().text
             right = self.unary()
             left = Binary(operator, left, right, Span(left.span.start, right.span.end))
+        self.depth = depth
         return left
 
     def unary(self) -> Expression:
@@ -444,6 +450,39 @@ def parse(text: str) -> Expression:
 _LEVEL_OR, _LEVEL_AND, _LEVEL_NOT, _LEVEL_COMPARE, _LEVEL_SUM, _LEVEL_PRODUCT, _LEVEL_UNARY = range(7)
 
 
+def duration_text(seconds: int) -> str:
+    """Return a duration as a literal of the language: 90 is "90s", 3600 "1h", 604800 "7d"."""
+    for letter, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds and seconds % size == 0:
+            return f"{seconds // size}{letter}"
+    return f"{seconds}s"
+
+
+def decimal_text(value: Decimal) -> str:
+    """Return a decimal without exponent and without trailing zeros."""
+    text = f"{value:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def literal_text(value: Decimal, measure: Measure) -> str:
+    """Return the one canonical spelling of a literal: ``10.0%`` is "10%", ``60m`` is "1h"."""
+    match measure:
+        case Measure.RATIO:
+            return f"{decimal_text(value * 100)}%"
+        case Measure.DURATION if value == value.to_integral_value():
+            return f"{'-' if value < 0 else ''}{duration_text(abs(int(value)))}"
+        case Measure.CLOCK:
+            return f"{int(value) // 3600:02d}:{int(value) % 3600 // 60:02d}"
+        case Measure.BARS:
+            return f"{decimal_text(value)} bars"
+        case Measure.MONEY | Measure.PRICE:
+            return f"{decimal_text(value)} USD"
+        case _:
+            return decimal_text(value)
+
+
 def unparse(expression: Expression) -> str:
     """Return canonical text: parsing it gives an equal tree."""
     return _unparse(expression)[0]
@@ -456,8 +495,8 @@ def _bracketed(expression: Expression, level: int) -> str:
 
 def _unparse(expression: Expression) -> tuple[str, int]:
     match expression:
-        case Literal(text=text):
-            return " ".join(text.split()), _LEVEL_UNARY
+        case Literal(value=value, measure=measure):
+            return literal_text(value, measure), _LEVEL_UNARY
         case Name(name=name):
             return name, _LEVEL_UNARY
         case Ticker(symbol=symbol):
@@ -485,7 +524,7 @@ def _unparse(expression: Expression) -> tuple[str, int]:
             level = _LEVEL_AND if every else _LEVEL_OR
             return (" and " if every else " or ").join(_bracketed(o, level + 1) for o in operands), level
         case On(operand=operand, symbol=symbol, interval=interval):
-            return f"{_bracketed(operand, _LEVEL_OR)} on {symbol + ' ' if symbol else ''}{interval.text}", _LEVEL_OR - 1
+            return f"{_bracketed(operand, _LEVEL_OR)} on {symbol + ' ' if symbol else ''}{literal_text(interval.value, interval.measure)}", _LEVEL_OR - 1
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:
