@@ -6,6 +6,7 @@ trading, where no venue is there to be asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
@@ -39,20 +40,21 @@ def infer_instrument(
     """Return steps and minimums for a symbol from its prices (money per unit; NaN is skipped).
 
     * Crypto: the price step has as many decimals as the prices show, but at least two, and at least
-      enough to give the lowest price five significant digits; at most eight.  Quantities in steps of
+      enough to give the median price five significant digits; at most eight.  Quantities in steps of
       1e-9, orders of at least 10 (Alpaca's floor for crypto, in US dollars).
     * Stocks and commodities: 0.01, or 0.0001 if any price is below 1 (US equities: SEC rule 612).
       Fractions in steps of 1e-9, orders of at least 1 (Alpaca's floor for fractional orders).
     """
-    seen = [Decimal(repr(price)) for price in prices if price > 0]
-    lowest = min(seen, default=Decimal(1))
+    seen = sorted(price for price in prices if 0 < price < math.inf)
     crypto = asset_class is AssetClass.CRYPTO
-    if crypto:
-        shown = max((_decimals(price) for price in seen), default=_FINEST_PRICE_DECIMALS)
-        needed = _SIGNIFICANT_DIGITS - 1 - lowest.adjusted()
+    if not crypto:
+        price_step = Decimal("0.0001") if seen and seen[0] < 1 else Decimal("0.01")
+    elif seen:
+        shown = max(_decimals(price) for price in set(seen))
+        needed = _SIGNIFICANT_DIGITS - 1 - Decimal(seen[len(seen) // 2]).adjusted()
         price_step = Decimal(1).scaleb(-min(max(shown, needed, 2), _FINEST_PRICE_DECIMALS))
     else:
-        price_step = Decimal("0.0001") if lowest < 1 else Decimal("0.01")
+        price_step = Decimal(1).scaleb(-_FINEST_PRICE_DECIMALS)
     quantity_step = Decimal("1e-9")
     return Instrument(
         symbol=symbol,
@@ -65,6 +67,6 @@ def infer_instrument(
     )
 
 
-def _decimals(price: Decimal) -> int:
-    exponent = price.normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
+def _decimals(price: float) -> int:
+    exponent = Decimal(repr(price)).normalize().as_tuple().exponent
+    return max(0, -int(exponent))
