@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
+PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 # Where the tests find real market data; those that need it are skipped where it is absent.
 export TRADECTL_SHARED ?= $(abspath ../shared)
 
