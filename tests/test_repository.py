@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 import policies
 import schemas
 from adapters.distribution import PACKAGES
+from engine.language.load import load_policy
 
 ROOT = Path(__file__).resolve().parents[1]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -85,6 +86,20 @@ def test_documented_files_exist() -> None:
     """Each file or folder of ours that a document names is there."""
     documented = _documented(rf"((?:{'|'.join(PACKAGES)}|tests|docs)/[\w./-]*)")
     assert [name for name in documented if not (ROOT / name).exists()] == []
+
+
+def test_the_policies_in_the_documents_load() -> None:
+    """Each whole policy that a document shows loads without a problem, the README's first of all."""
+    shown = [
+        (path.name, text)
+        for path in _ours()
+        if path.suffix == ".md"
+        for text in re.findall(r"^```yaml\n(apiVersion: .*?)^```", path.read_text(), re.MULTILINE | re.DOTALL)
+    ]
+    assert "README.md" in dict(shown)
+    assert [
+        (name, loaded.problems) for name, text in shown if (loaded := load_policy(text, name)).problems
+    ] == []
 
 
 def test_every_ignore_has_its_reason() -> None:
