@@ -1,0 +1,1 @@
+"""Where closed bars come from."""
