@@ -6,7 +6,7 @@ and stable.  It holds no text that an evaluator needs.
 
 A fact vector for it is a ``list[float]`` with one entry per slot: a number on the slot's grid, the
 index of an enum word, 0.0 or 1.0 for a boolean, and NaN for Unknown (the reasons travel beside it
-in a ``bytearray`` of ``UnknownReason``).  Slots of voted signals come last; evaluators write them.
+in a ``bytearray`` of ``UnknownReason``).  Evaluators write the slots of voted signals.
 """
 
 from __future__ import annotations

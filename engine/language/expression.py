@@ -13,7 +13,7 @@ are exact.  Offsets are code points of the expression's text; the caller maps th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -200,12 +200,16 @@ class Token:
     span: Span
 
 
-def tokens(text: str) -> Iterator[Token]:
+Locate = Callable[[int, int], Span]
+"""Maps offsets of an expression's text to its place in a file."""
+
+
+def tokens(text: str, locate: Locate = Span) -> Iterator[Token]:
     """Yield the tokens of a text and one of kind "end"; ExpressionError at what is none."""
     if len(text) > MAXIMUM_LENGTH:
         raise ExpressionError(
             f"an expression may have {MAXIMUM_LENGTH} characters, this one has {len(text)}",
-            Span(0, 1),
+            locate(0, 1),
             "split it with 'define:'",
             "too-large",
         )
@@ -213,25 +217,27 @@ def tokens(text: str) -> Iterator[Token]:
     while at < len(text):
         match = _TOKENS.match(text, at)
         if match is None:
-            raise _not_a_token(text, at)
+            raise _not_a_token(text, at, locate)
         kind = match.lastgroup or ""
         if kind != "space":
-            yield Token(kind, match.group(), Span(at, match.end()))
+            yield Token(kind, match.group(), locate(at, match.end()))
         at = match.end()
-    yield Token("end", "", Span(len(text.rstrip()), len(text.rstrip()) + 1))
+    yield Token("end", "", locate(len(text), len(text)))
 
 
-def _not_a_token(text: str, at: int) -> ExpressionError:
+def _not_a_token(text: str, at: int, locate: Locate) -> ExpressionError:
     for wrong, hint in _NOT_OURS.items():
         if text.startswith(wrong, at):
-            return ExpressionError(f"'{wrong}' is not part of the language", Span(at, at + len(wrong)), hint)
+            return ExpressionError(
+                f"'{wrong}' is not part of the language", locate(at, at + len(wrong)), hint
+            )
     word = re.compile(r"[\w.%:]+").match(text, at)
     if word is None:
         if text[at] in "\"'":
-            return ExpressionError("a text that is not closed", Span(at, len(text)), "close the quote")
+            return ExpressionError("a text that is not closed", locate(at, len(text)), "close the quote")
         shown = text[at] if text[at].isprintable() else f"U+{ord(text[at]):04X}"
-        return ExpressionError(f"unexpected character '{shown}'", Span(at, at + 1))
-    span = Span(at, word.end())
+        return ExpressionError(f"unexpected character '{shown}'", locate(at, at + 1))
+    span = locate(at, word.end())
     spelled = word.group()
     if spelled[0].isdigit():
         return ExpressionError(
@@ -240,7 +246,9 @@ def _not_a_token(text: str, at: int) -> ExpressionError:
             "write 10%, 5m (s, m, h, d, w), 30 bars, 10:00, 100 USD or 80",
         )
     if spelled.lower() in KEYWORDS:
-        return ExpressionError(f"'{spelled}' is written '{spelled.lower()}'", span, f"write '{spelled.lower()}'")
+        return ExpressionError(
+            f"'{spelled}' is written '{spelled.lower()}'", span, f"write '{spelled.lower()}'"
+        )
     return ExpressionError(
         f"'{spelled}' is not a name", span, "names are lower case with _ and digits; symbols are upper case"
     )
@@ -250,8 +258,8 @@ def _not_a_token(text: str, at: int) -> ExpressionError:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self.tokens = list(tokens(text))
+    def __init__(self, text: str, locate: Locate) -> None:
+        self.tokens = list(tokens(text, locate))
         self.at = 0
         self.depth = 0
 
@@ -280,7 +288,10 @@ class _Parser:
         self.depth += 1
         if self.depth > MAXIMUM_NESTING:
             raise ExpressionError(
-                f"nested deeper than {MAXIMUM_NESTING} levels", self.token.span, "split it with 'define:'", "too-large"
+                f"nested deeper than {MAXIMUM_NESTING} levels",
+                self.token.span,
+                "split it with 'define:'",
+                "too-large",
             )
 
     def whole(self) -> Expression:
@@ -435,14 +446,19 @@ class _Parser:
         whole = text.partition(".")[0]
         if len(whole) > 1 and whole.startswith("0") and whole.isdigit():
             raise ExpressionError(
-                f"'{text}' has a leading zero: readers differ about it", token.span, f"write {text.lstrip('0') or '0'}"
+                f"'{text}' has a leading zero: readers differ about it",
+                token.span,
+                f"write {text.lstrip('0') or '0'}",
             )
         return Literal(Decimal(text), Measure.SCALAR, text, token.span)
 
 
-def parse(text: str) -> Expression:
-    """Parse an expression; ExpressionError with the place of the first mistake."""
-    return _Parser(text).whole()
+def parse(text: str, locate: Locate = Span) -> Expression:
+    """Parse an expression; ExpressionError with the place of the first mistake.
+
+    ``locate`` maps offsets of ``text`` to the place in a file that spans shall name.
+    """
+    return _Parser(text, locate).whole()
 
 
 # --- canonical text ---------------------------------------------------------------------------
@@ -517,14 +533,20 @@ def _unparse(expression: Expression) -> tuple[str, int]:
             return " ".join(parts), _LEVEL_COMPARE
         case Crosses(left=left, above=above, right=right):
             direction = "above" if above else "below"
-            return f"{_bracketed(left, _LEVEL_SUM)} crosses {direction} {_bracketed(right, _LEVEL_SUM)}", _LEVEL_COMPARE
+            return (
+                f"{_bracketed(left, _LEVEL_SUM)} crosses {direction} {_bracketed(right, _LEVEL_SUM)}",
+                _LEVEL_COMPARE,
+            )
         case Not(operand=operand):
             return f"not {_bracketed(operand, _LEVEL_NOT)}", _LEVEL_NOT
         case Logic(every=every, operands=operands):
             level = _LEVEL_AND if every else _LEVEL_OR
             return (" and " if every else " or ").join(_bracketed(o, level + 1) for o in operands), level
         case On(operand=operand, symbol=symbol, interval=interval):
-            return f"{_bracketed(operand, _LEVEL_OR)} on {symbol + ' ' if symbol else ''}{literal_text(interval.value, interval.measure)}", _LEVEL_OR - 1
+            return (
+                f"{_bracketed(operand, _LEVEL_OR)} on {symbol + ' ' if symbol else ''}{literal_text(interval.value, interval.measure)}",
+                _LEVEL_OR - 1,
+            )
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

@@ -168,6 +168,7 @@ class Compared:
     unit: Unit
     text: str = field(compare=False)
     span: Span = field(compare=False)
+    crossing: bool = False  # true at one bar only: the second half of a cross
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +319,20 @@ class Names:
     bars_seconds: int
 
 
-_ARITHMETIC: Final = {"+": Operator.ADD, "-": Operator.SUBTRACT, "*": Operator.MULTIPLY, "of": Operator.MULTIPLY, "/": Operator.DIVIDE}
+_ARITHMETIC: Final = {
+    "+": Operator.ADD,
+    "-": Operator.SUBTRACT,
+    "*": Operator.MULTIPLY,
+    "of": Operator.MULTIPLY,
+    "/": Operator.DIVIDE,
+}
 _ORDERED: Final = (Comparison.LESS, Comparison.LESS_OR_EQUAL, Comparison.GREATER, Comparison.GREATER_OR_EQUAL)
-_PLAIN_FUNCTIONS: Final = {"abs": Operator.ABSOLUTE, "min": Operator.MINIMUM, "max": Operator.MAXIMUM, "log": Operator.LOGARITHM}
+_PLAIN_FUNCTIONS: Final = {
+    "abs": Operator.ABSOLUTE,
+    "min": Operator.MINIMUM,
+    "max": Operator.MAXIMUM,
+    "log": Operator.LOGARITHM,
+}
 RESERVED: Final = frozenset({"at_entry", "rank"})
 ACTION_WORDS: Final = Words("action", ("hold", "buy", "sell"))
 _PROMISE_FACTS: Final[dict[str, Unit]] = {
@@ -436,7 +448,9 @@ class Checker:
                 "unit",
             )
         if comparison in _ORDERED:
-            raise TypeProblem(f"'{unparse(fact_side)}' has no order: it is a {unit.name}", span, "use == or !=")
+            raise TypeProblem(
+                f"'{unparse(fact_side)}' has no order: it is a {unit.name}", span, "use == or !="
+            )
         legal = self._words_of(unit)
         if word not in legal:
             near = get_close_matches(word.lower(), [w.lower() for w in legal], 1)
@@ -485,7 +499,7 @@ class Checker:
             True,
             (
                 Compared(was_a, before, was_b, unit, f"{was_texts[0]} {before.value} {was_texts[1]}", span),
-                Compared(a, now, b, unit, f"{texts[0]} crosses {word} {texts[1]}", span),
+                Compared(a, now, b, unit, f"{texts[0]} crosses {word} {texts[1]}", span, True),
             ),
         )
 
@@ -493,7 +507,9 @@ class Checker:
         gates = []
         for argument in call.arguments:
             if not isinstance(argument, Text):
-                raise TypeProblem("gates are named as texts", argument.span, 'write vetoed_by("market-hours")')
+                raise TypeProblem(
+                    "gates are named as texts", argument.span, 'write vetoed_by("market-hours")'
+                )
             if argument.value not in self.names.gates:
                 near = get_close_matches(argument.value, self.names.gates, 1)
                 raise TypeProblem(
@@ -518,7 +534,9 @@ class Checker:
                 return self._name(name, span)
             case Ticker(symbol=symbol, span=span):
                 raise TypeProblem(
-                    f"a symbol ('{symbol}') cannot stand here", span, "declare an indicator, such as 'close on SPY 1d'"
+                    f"a symbol ('{symbol}') cannot stand here",
+                    span,
+                    "declare an indicator, such as 'close on SPY 1d'",
                 )
             case Unary(operand=operand, span=span):
                 typed = self.number(operand)
@@ -542,7 +560,8 @@ class Checker:
     def _arithmetic_operand(self, typed: Typed, expression: Expression) -> None:
         if not isinstance(typed.unit, Measure) or typed.unit is _M.BOOLEAN:
             raise TypeProblem(
-                f"'{unparse(expression)}' is a {unit_name(typed.unit)}: there is no arithmetic on it", expression.span
+                f"'{unparse(expression)}' is a {unit_name(typed.unit)}: there is no arithmetic on it",
+                expression.span,
             )
 
     def _binary(self, binary: Binary) -> Typed:
@@ -571,11 +590,18 @@ class Checker:
             if isinstance(b, Constant) and b.value == 0:
                 raise TypeProblem("a division by zero", binary.right.span)
         if unit is None:
-            words = {"+": "added to", "-": "subtracted from", "*": "multiplied with", "/": "divided by", "of": "taken of"}
+            words = {
+                "+": "added to",
+                "-": "subtracted from",
+                "*": "multiplied with",
+                "/": "divided by",
+                "of": "taken of",
+            }
             raise TypeProblem(
                 f"'{unparse(binary.left)}' ({unit_name(a.unit)}) and '{unparse(binary.right)}' ({unit_name(b.unit)}) "
-                f"cannot be {words[binary.operator]} each other" if binary.operator in "+*" else
-                f"'{unparse(binary.left)}' ({unit_name(a.unit)}) {binary.operator} '{unparse(binary.right)}' "
+                f"cannot be {words[binary.operator]} each other"
+                if binary.operator in "+*"
+                else f"'{unparse(binary.left)}' ({unit_name(a.unit)}) {binary.operator} '{unparse(binary.right)}' "
                 f"({unit_name(b.unit)}) has no meaning",
                 binary.span,
                 _unit_hint(a, b),
@@ -630,7 +656,11 @@ class Checker:
         unit: Unit | None = operands[0].unit
         if operator is Operator.LOGARITHM:
             if unit not in (_M.RATIO, _M.NUMBER, _M.SCALAR):
-                raise TypeProblem(f"the logarithm of a {unit_name(operands[0].unit)} has no meaning", call.span, "divide by a like value first")
+                raise TypeProblem(
+                    f"the logarithm of a {unit_name(operands[0].unit)} has no meaning",
+                    call.span,
+                    "divide by a like value first",
+                )
             unit = _M.NUMBER
         for operand, argument in zip(operands[1:], call.arguments[1:], strict=True):
             unit = common_unit(replace(operands[0], unit=unit) if unit else operands[0], operand)
@@ -692,7 +722,13 @@ class Checker:
         if name in FUNCTIONS or name in _PLAIN_FUNCTIONS or name == "prev":
             return TypeProblem(f"'{name}' is a function", span, f"write {name}(...)", "unknown-name")
         if any(name in words.words for words in (*WORDS, ACTION_WORDS)):
-            return TypeProblem(f"the word '{name}' stands alone", span, f"compare it with a fact, as in  session == {name}" if name in ("regular", "closed", "pre", "post") else "compare it with a fact")
+            return TypeProblem(
+                f"the word '{name}' stands alone",
+                span,
+                f"compare it with a fact, as in  session == {name}"
+                if name in ("regular", "closed", "pre", "post")
+                else "compare it with a fact",
+            )
         if name in ("true", "false"):
             return TypeProblem(f"'{name}' is not needed", span, "write the fact itself, or 'not' before it")
         known = [*FACTS, *self.names.parameters, *self.names.known_names]
@@ -711,7 +747,9 @@ class Checker:
             if not tail:
                 raise TypeProblem(f"'{head}' has several outputs", span, f"write one of: {outputs}")
             raise TypeProblem(
-                f"'{head}' has no output '{tail}'", span, f"write one of: {outputs}" if outputs else f"write {head}"
+                f"'{head}' has no output '{tail}'",
+                span,
+                f"write one of: {outputs}" if outputs else f"write {head}",
             )
         series, unit, k = indicator.outputs[tail]
         return FactRead(name, unit, k, SlotOrigin.SERIES, span, series)
@@ -719,10 +757,16 @@ class Checker:
     def _signal_field(self, name: str, head: str, tail: str, span: Span) -> Typed:
         if tail not in SIGNAL_FIELDS:
             fields = ", ".join(f"{head}.{field_name}" for field_name in SIGNAL_FIELDS)
-            raise TypeProblem(f"'{head}' is a signal" if not tail else f"a signal has no '{tail}'", span, f"write one of: {fields}")
+            raise TypeProblem(
+                f"'{head}' is a signal" if not tail else f"a signal has no '{tail}'",
+                span,
+                f"write one of: {fields}",
+            )
         if head in self.names.feeds and tail not in FEED_FIELDS:
             raise TypeProblem(
-                f"'{head}' comes from outside: it has no votes to count", span, f"write {head}.side or {head}.confidence"
+                f"'{head}' comes from outside: it has no votes to count",
+                span,
+                f"write {head}.side or {head}.confidence",
             )
         unit, k, _ = SIGNAL_FIELDS[tail]
         origin = SlotOrigin.FEED if head in self.names.feeds else SlotOrigin.SIGNAL
@@ -792,7 +836,8 @@ class Checker:
         lengths = self._lengths(call, spec, arguments)
         if inputs:
             series_inputs = tuple(
-                self._as_series(typed, expression) for typed, expression in zip(inputs, input_expressions, strict=True)
+                self._as_series(typed, expression)
+                for typed, expression in zip(inputs, input_expressions, strict=True)
             )
             self._one_step(tuple(inputs), call.span)
             input_unit = inputs[0].unit
@@ -814,7 +859,9 @@ class Checker:
             return True
         return isinstance(argument, Name) and argument.name in self.names.parameters
 
-    def _lengths(self, call: Call, spec: FunctionSpec, arguments: list[Expression]) -> tuple[Constant | Parameter, ...]:
+    def _lengths(
+        self, call: Call, spec: FunctionSpec, arguments: list[Expression]
+    ) -> tuple[Constant | Parameter, ...]:
         if len(arguments) > len(spec.parameters):
             raise TypeProblem(
                 f"'{spec.name}' takes {len(spec.parameters)} number(s), here are {len(arguments)}",
@@ -825,13 +872,17 @@ class Checker:
         for index, length in enumerate(spec.parameters):
             if index >= len(arguments):
                 if length.default is None:
-                    raise TypeProblem(f"'{spec.name}' needs its '{length.name}'", call.span, f"write {spec.signature}")
+                    raise TypeProblem(
+                        f"'{spec.name}' needs its '{length.name}'", call.span, f"write {spec.signature}"
+                    )
                 lengths.append(Constant(Decimal(str(length.default)), _M.SCALAR, call.span))
                 continue
             typed = self.number(arguments[index])
             if not isinstance(typed, Constant | Parameter) or typed.unit not in (_M.SCALAR, _M.BARS):
                 raise TypeProblem(
-                    f"'{length.name}' of '{spec.name}' is a plain number or a parameter", arguments[index].span, f"write {spec.signature}"
+                    f"'{length.name}' of '{spec.name}' is a plain number or a parameter",
+                    arguments[index].span,
+                    f"write {spec.signature}",
                 )
             if isinstance(typed, Constant):
                 check_length(typed.value, spec, index, arguments[index].span)
@@ -840,7 +891,11 @@ class Checker:
 
     def _prev(self, call: Call) -> Typed:
         if not 1 <= len(call.arguments) <= 2:
-            raise TypeProblem("'prev' takes a series, and perhaps how many bars back", call.span, "write prev(rsi) or prev(rsi, 2)")
+            raise TypeProblem(
+                "'prev' takes a series, and perhaps how many bars back",
+                call.span,
+                "write prev(rsi) or prev(rsi, 2)",
+            )
         typed = self.number(call.arguments[0])
         bars: Typed = Constant(Decimal(1), _M.SCALAR, call.span)
         if len(call.arguments) == 2:
@@ -848,14 +903,18 @@ class Checker:
             span = call.arguments[1].span
             if not isinstance(bars, Constant | Parameter) or bars.unit not in (_M.SCALAR, _M.BARS):
                 raise TypeProblem("how many bars back is a plain number or a parameter", span)
-            if isinstance(bars, Constant) and (bars.value != bars.value.to_integral_value() or not 1 <= bars.value <= 10_000):
+            if isinstance(bars, Constant) and (
+                bars.value != bars.value.to_integral_value() or not 1 <= bars.value <= 10_000
+            ):
                 raise TypeProblem("'prev' goes back 1 to 10000 whole bars", span)
         if _literal_like(typed):
             raise TypeProblem("'prev' of a number that never changes", call.span)
         assert isinstance(bars, Constant | Parameter)
         return self._previous(typed, call.arguments[0], bars, unparse(call))
 
-    def _previous(self, typed: Typed, expression: Expression, bars: Constant | Parameter, name: str = "") -> Typed:
+    def _previous(
+        self, typed: Typed, expression: Expression, bars: Constant | Parameter, name: str = ""
+    ) -> Typed:
         if isinstance(typed, Constant | Parameter):
             return typed
         series = self._as_series(typed, expression)
@@ -879,9 +938,13 @@ class Checker:
                     "not-a-series",
                 )
             case Arithmetic(operator=operator, operands=operands):
-                return SeriesOperation(operator, tuple(self._as_series(operand, expression) for operand in operands))
+                return SeriesOperation(
+                    operator, tuple(self._as_series(operand, expression) for operand in operands)
+                )
             case StepTable():
-                raise TypeProblem("a step table is not a series of bars", expression.span, code="not-a-series")
+                raise TypeProblem(
+                    "a step table is not a series of bars", expression.span, code="not-a-series"
+                )
         raise AssertionError(typed)
 
     def _one_step(self, typed: tuple[Typed, ...], span: Span) -> None:
@@ -892,7 +955,10 @@ class Checker:
         if len(intervals) > 1:
             shown = " and ".join(duration_text(seconds) for seconds in sorted(intervals))
             raise TypeProblem(
-                f"the operands step in different bars: {shown}", span, "declare them 'on' one interval", "mixed-intervals"
+                f"the operands step in different bars: {shown}",
+                span,
+                "declare them 'on' one interval",
+                "mixed-intervals",
             )
 
 
@@ -936,7 +1002,9 @@ def check_length(value: Decimal, spec: FunctionSpec, index: int, span: Span) -> 
     if whole or not length.minimum <= value <= length.maximum:
         kind = "a whole number " if length.whole else ""
         raise TypeProblem(
-            f"'{length.name}' of '{spec.name}' is {kind}from {length.minimum:g} to {length.maximum:g}", span, f"write {spec.signature}"
+            f"'{length.name}' of '{spec.name}' is {kind}from {length.minimum:g} to {length.maximum:g}",
+            span,
+            f"write {spec.signature}",
         )
 
 
@@ -1002,7 +1070,9 @@ def implied(condition: Condition) -> frozenset[tuple[str, Comparison, Decimal]]:
             return frozenset().union(*(implied(operand) for operand in operands))
         case Combined(every=False, operands=operands):
             return frozenset.intersection(*(implied(operand) for operand in operands))
-        case Negated(operand=Compared(left=FactRead(name=name, unit=Measure.BOOLEAN), right=Constant(value=value))):
+        case Negated(
+            operand=Compared(left=FactRead(name=name, unit=Measure.BOOLEAN), right=Constant(value=value))
+        ):
             return frozenset(((name, Comparison.EQUAL, 1 - value),))
         case _:
             return frozenset()

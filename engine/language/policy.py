@@ -1,0 +1,193 @@
+"""The typed policy: what a policy file says, checked, with its units and places.
+
+Values here are independent of symbols; ``engine.language.lower`` resolves them for a variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from engine.codes import Action
+from engine.errors import Source, Span
+from engine.language.types import Condition, Indicator, Typed
+from engine.lowered import LimitKind, LimitScope, Once, Selection
+from engine.units import Measure, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A symbol of the universe; ``traded`` is False where it is only watched."""
+
+    symbol: str
+    asset_class: str
+    calendar: str
+    weight: Decimal | None
+    traded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterValue:
+    """A parameter: its value, the range a sweep may try, values of classes and symbols."""
+
+    name: str
+    unit: Unit
+    value: Decimal
+    low: Decimal | None
+    high: Decimal | None
+    overrides: Mapping[str, Decimal]
+    span: Span
+
+    def resolve(self, listing: Listing) -> Decimal:
+        """Return the value for a symbol: its own, else its class's, else the plain one."""
+        for scope in (listing.symbol, listing.asset_class):
+            if scope in self.overrides:
+                return self.overrides[scope]
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where a rule, gate or limit applies: the classes and symbols after ``for:``; empty is everywhere."""
+
+    names: tuple[str, ...] = ()
+
+    def covers(self, listing: Listing) -> bool:
+        """Say whether a symbol is in the scope."""
+        return not self.names or listing.symbol in self.names or listing.asset_class in self.names
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A declared vote of a signal."""
+
+    name: str
+    weight: Decimal
+    buy: Condition | None
+    sell: Condition | None
+    hold: Decimal
+    abstain: bool
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal: votes, or a feed from outside with the age it may have."""
+
+    name: str
+    votes: tuple[Vote, ...]
+    feed: str | None
+    max_age_seconds: int | None
+    span: Span
+
+    @property
+    def may_abstain(self) -> bool:
+        """Say whether entries may read it differently from exits."""
+        return any(vote.abstain for vote in self.votes)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule; ``size`` is None for ``sell all`` and ``hold``."""
+
+    name: str
+    priority: int
+    order: int
+    action: Action
+    size: Typed | None
+    size_measure: Measure
+    additive: bool
+    protective: bool
+    once: Once | None
+    min_step: Decimal
+    when: Condition
+    scope: Scope
+    because: tuple[str | Typed, ...]
+    span: Span
+    when_span: Span
+    then_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate; ``when`` is None for the gates whose condition the engine sets itself."""
+
+    name: str
+    vetoes: frozenset[str]  # buy, sell, protective
+    when: Condition | None
+    pass_if_unknown: bool
+    scope: Scope
+    span: Span
+    reserved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit on buys."""
+
+    name: str
+    kind: LimitKind
+    per: LimitScope
+    bound: Typed | None
+    count: int
+    window_seconds: int
+    scope: Scope
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerms:
+    """How orders of one side are sent; ``limit`` is None for market orders."""
+
+    limit: Typed | None
+    good_for_seconds: int | None
+    time_in_force: str
+    extended_hours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A property that must always hold: parsed and typed here."""
+
+    name: str
+    given: Condition | None
+    always: Condition | None
+    never: Condition | None
+    within_cycles: int | None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy.  ``canonical`` is its canonical text; ``digest`` the SHA-256 of that."""
+
+    source: Source
+    name: str
+    version: str
+    digest: str
+    canonical: str
+    selection: Selection
+    timezone: str
+    bars_seconds: int
+    every_seconds: int | None
+    universe: tuple[Listing, ...]
+    parameters: Mapping[str, ParameterValue]
+    indicators: Mapping[str, Indicator]
+    signals: tuple[Signal, ...]
+    rules: tuple[Rule, ...]  # in the order of choice
+    gates: tuple[Gate, ...]
+    limits: tuple[Limit, ...]
+    buy_terms: OrderTerms
+    sell_terms: OrderTerms
+    promises: tuple[Promise, ...]
+    spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
+
+    def listing(self, symbol: str) -> Listing | None:
+        """Return a symbol's listing, or None."""
+        return next((listing for listing in self.universe if listing.symbol == symbol), None)
+
+    @property
+    def traded(self) -> tuple[Listing, ...]:
+        """The symbols that may be traded, as written: the order in which buys compete for cash."""
+        return tuple(listing for listing in self.universe if listing.traded)
