@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
+from typing import Any
 
 _SUFFIX = ".json"
 
@@ -20,3 +22,9 @@ def read(name: str) -> str:
     if name not in shipped():
         raise KeyError(name)
     return resources.files(__name__).joinpath(name + _SUFFIX).read_text(encoding="utf-8")
+
+
+def load(name: str) -> dict[str, Any]:
+    """Return a schema as JSON reads it; KeyError for a name that is not shipped."""
+    schema: dict[str, Any] = json.loads(read(name))
+    return schema

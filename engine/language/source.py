@@ -233,7 +233,9 @@ def _runs(raw: str, base: int, text: str, style: ScalarStyle) -> tuple[Run, ...]
         return (Run(0, len(text), base + quote, base + quote + len(text)),)
     block = style in (ScalarStyle.LITERAL, ScalarStyle.FOLDED)
     runs = _block_runs(raw, base, text) if block else _flow_runs(raw, base, style)
-    pieces = ((run, raw[run.start - base : run.end - base]) for run in runs if run.end - run.start == run.length)
+    pieces = (
+        (run, raw[run.start - base : run.end - base]) for run in runs if run.end - run.start == run.length
+    )
     if sum(run.length for run in runs) == len(text) and all(
         "\n" in piece or text.startswith(piece, run.value_start) for run, piece in pieces
     ):
