@@ -464,9 +464,10 @@ def write_signal(signal: LoweredSignal, truths: list[int], values: list[float]) 
         elif buy == FALSE:
             cast[Side.HOLD] += vote.hold_weight
     counted = tally(cast[Side.BUY], cast[Side.SELL], cast[Side.HOLD])
-    for slots, hidden in ((signal.slots, unknown), (signal.entry_slots, entry_unknown)):
-        if slots is signal.entry_slots and slots == signal.slots:
-            continue
+    readings = [(signal.slots, unknown)]
+    if signal.entry_slots != signal.slots:
+        readings.append((signal.entry_slots, entry_unknown))
+    for slots, hidden in readings:
         for slot, value in zip(slots, counted, strict=True):
             values[slot] = NAN if hidden else value
 
