@@ -172,6 +172,16 @@ class LoweredSignal:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class LoweredFeed:
+    """A signal from outside: the slots of its side and confidence, -1 where nothing reads them."""
+
+    name: str
+    side: int
+    confidence: int
+    span: Span
+
+
 class Once(StrEnum):
     """The period in which a rule sends one order."""
 
@@ -201,7 +211,7 @@ class LoweredRule:
     min_step: float  # ratio of the level below which a level order is not made
     once: Once | None
     because: tuple[str | int, ...]  # text and term indices into LoweredPolicy.because_terms
-    adopts: tuple[tuple[int, int], ...]  # (signal index, Side) the condition implies
+    adopts: tuple[tuple[int, int], ...]  # (signal index, Side) implied; feeds follow the voted signals
     span: Span
 
 
@@ -290,6 +300,7 @@ class LoweredPolicy:
     buy_style: OrderStyle
     sell_style: OrderStyle
     because_terms: tuple[tuple[Term, Unit, int], ...]
+    feeds: tuple[LoweredFeed, ...] = ()
 
     def slot(self, name: str) -> int:
         """Return the index of the slot called ``name``; KeyError if the policy does not read it."""

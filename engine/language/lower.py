@@ -44,6 +44,7 @@ from engine.lowered import (
     ConstantTerm,
     FactSlot,
     FactTerm,
+    LoweredFeed,
     LoweredGate,
     LoweredLimit,
     LoweredPolicy,
@@ -378,6 +379,7 @@ class _Lowering:
         )
         buy_style, sell_style = self._style(policy.buy_terms, True), self._style(policy.sell_terms, False)
         signals = self._place_signals(votes)
+        feeds = tuple(self._feed(signal.name, signal.span) for signal in policy.signals if not signal.votes)
         return LoweredPolicy(
             name=policy.name,
             version=policy.version,
@@ -394,6 +396,7 @@ class _Lowering:
             buy_style=buy_style,
             sell_style=sell_style,
             because_terms=tuple(self.because_terms),
+            feeds=feeds,
         )
 
     def _votes(self, index: int) -> tuple[LoweredVote, ...]:
@@ -427,6 +430,12 @@ class _Lowering:
             placed.append(LoweredSignal(signal.name, lowered, readings[0], readings[1], signal.span))
         return tuple(placed)
 
+    def _feed(self, name: str, span: Span) -> LoweredFeed:
+        side, confidence = (
+            self.slot_ids.get((f"{name}.{field}", SlotOrigin.FEED), -1) for field in ("side", "confidence")
+        )
+        return LoweredFeed(name, side, confidence, span)
+
     def _rule(self, rule: Rule) -> LoweredRule:
         entry_reading = rule.action is Action.BUY
         when = self._guarded(rule, entry_reading)
@@ -441,6 +450,7 @@ class _Lowering:
                 k = part.steps_per_unit if isinstance(part, FactRead) else 0
                 self.because_terms.append((self.term(part, entry_reading), part.unit, k))
         signals = [signal.name for signal in self.voted]
+        signals += [signal.name for signal in self.policy.signals if not signal.votes]
         adopts = tuple(
             (signals.index(head), int(value))
             for name, comparison, value in sorted(implied(rule.when), key=str)
