@@ -146,20 +146,20 @@ class _Kernel(_Memory):
             if self.anchor_ms is None:
                 self.anchor_ms = stream.open_ms
             reason = self.step(state, *[values[slot] for slot in self.inputs], *self.arguments)
+            if reason == _KNOWN:
+                for at, slot in enumerate(self.outputs, kernels.OUTPUT):
+                    value = values[slot] = state[at]
+                    if not math.isfinite(value):
+                        reason = _OVERFLOW
             if reason == _OVERFLOW:
                 self.reset()
             elif state[kernels.COUNT] < self.warm_up:
                 reason = _WARM_UP
             elif reason == _KNOWN:
                 quiet = _QUIET if stream.untraded and stream.quiet(self.span) else _KNOWN
-                for at, slot in enumerate(self.outputs, kernels.OUTPUT):
-                    value = values[slot] = state[at]
+                for slot in self.outputs:
                     reasons[slot] = quiet
-                    if not math.isfinite(value):
-                        reason = _OVERFLOW
-                if reason == _KNOWN:
-                    return
-                self.reset()
+                return
         for slot in self.outputs:
             values[slot] = _NAN
             reasons[slot] = reason
@@ -252,7 +252,7 @@ class _Stream:
     readers: list[_Link] = field(default_factory=list)
     reads: dict[frozenset[_Source], tuple[_Stream, _Link]] = field(default_factory=dict)
     open_ms: int = -1  # of the last bar; -1 before the first
-    bars: int = 0  # since the last gap
+    bars: int = 0  # taken in
     untraded: deque[int] = field(default_factory=deque)  # numbers of the bars without a trade
     span: int = 1  # the longest window: older untraded bars are forgotten
 
@@ -409,7 +409,6 @@ class SeriesEngine:
 
     def _interrupt(self, stream: _Stream) -> None:
         """Reset a stream and all that read it: the next bar is the first behind a gap."""
-        stream.bars = 0
         stream.untraded.clear()
         for slot in stream.slots:
             self._values[slot], self._reasons[slot] = _NAN, _GAP

@@ -86,7 +86,8 @@ def main() -> None:
     for read in (False, True):
         cost = microseconds_per_bar(nodes, bars[:30], engines, read)
         words = f"{len(nodes)} nodes x {engines} symbols" + (", values read" if read else "")
-        print(f"{words:<40}{cost:>10.2f}  {cost / len(nodes):.2f} us/node, {cost * engines / 1e6:.2f} s/close")
+        seconds = cost * engines / 1e6
+        print(f"{words:<40}{cost:>10.2f}  {cost / len(nodes):.2f} us/node, {seconds:.2f} s/close")
 
 
 if __name__ == "__main__":
