@@ -19,11 +19,11 @@ from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from adapters.symbols import ALWAYS_OPEN
 from engine.errors import ConfigurationError, NotFoundError
 from engine.runtime.ports import SessionFacts
 from engine.units import ELAPSED_CAP_SECONDS
 
-ALWAYS_OPEN: Final = "24/7"
 DAY_MS: Final = 86_400_000
 DAY_SECONDS: Final = 86_400
 

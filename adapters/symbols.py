@@ -13,6 +13,9 @@ from typing import Final
 
 from engine.model import AssetClass, Instrument
 
+ALWAYS_OPEN: Final = "24/7"
+"""The calendar that never closes."""
+
 # The right side of a pair.  A dash alone does not mean crypto: Yahoo writes BRK-B for BRK.B.
 _QUOTE_CURRENCIES: Final = frozenset({"USD", "USDT", "USDC", "EUR", "GBP", "BTC", "ETH"})
 _COMMODITIES: Final = frozenset({"GLD", "SLV", "IAU", "USO", "UNG", "DBC", "PDBC", "CPER"})
@@ -31,7 +34,7 @@ def infer_asset_class(symbol: str) -> AssetClass:
 
 def calendar_of(symbol: str) -> str:
     """Return the calendar a canonical symbol trades by: "24/7" for crypto, "NYSE" for the rest."""
-    return "24/7" if infer_asset_class(symbol) is AssetClass.CRYPTO else "NYSE"
+    return ALWAYS_OPEN if infer_asset_class(symbol) is AssetClass.CRYPTO else "NYSE"
 
 
 def infer_instrument(

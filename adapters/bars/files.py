@@ -22,6 +22,7 @@ from __future__ import annotations
 import glob
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,7 +37,7 @@ from adapters.bars.reading import (
     jump_text,
     read_bars,
 )
-from adapters.bars.series import DAY_SECONDS, BarSeries, index_at, resampled, with_untraded_bars
+from adapters.bars.series import DAY_SECONDS, BarSeries, resampled, with_untraded_bars
 from adapters.symbols import calendar_of
 from engine.errors import DataError, NotFoundError
 from engine.model import Bar
@@ -355,7 +356,7 @@ def _join(before: _Part, after: _Part, calendar: Calendar) -> BarSeries:
     """Append what ``after`` adds: it continues ``before``, or says the same where they overlap."""
     one, two, entry = before.bars, after.bars, after.entry
     last_ms, first_ms = one.open_time_ms[-1], two.open_time_ms[0]
-    shared = index_at(one, first_ms)
+    shared = bisect_left(one.open_time_ms, first_ms)
     overlap = min(len(one) - shared, len(two))
     for left, right in zip(range(shared, len(one)), range(overlap), strict=False):
         if not _same(one.bar(left), two.bar(right)):

@@ -34,6 +34,7 @@ from typing import Any, Final
 
 from adapters.bars.series import DAY_SECONDS, BarSeries
 from adapters.extras import require
+from adapters.symbols import ALWAYS_OPEN
 from engine.errors import ConfigurationError, DataError
 from engine.runtime.ports import Calendar
 
@@ -262,7 +263,7 @@ def _check_grid(
                 for row, at_ms in zip(rows, opens, strict=True)
                 if at_ms not in sessions
             ]
-        elif name == "24/7" or _SESSION_GRID_SECONDS % interval == 0:
+        elif name == ALWAYS_OPEN or _SESSION_GRID_SECONDS % interval == 0:
             wrong = [(row, off_grid) for row, at_ms in zip(rows, opens, strict=True) if at_ms % step_ms]
         else:
             wrong = [

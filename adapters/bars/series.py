@@ -162,6 +162,9 @@ def resampled(fine: BarSeries, interval_seconds: int, calendar: Calendar, name: 
             index += 1
             continue
         open_time_ms, expected = enclosing
+        if opens[index] < expected[0]:
+            index = bisect_left(opens, expected[0], index)
+            continue
         end = bisect_right(opens, expected[-1], index)
         if end - index == len(expected) and all(map(int.__eq__, opens[index:end], expected)):
             coarse.append(
@@ -182,7 +185,10 @@ def resampled(fine: BarSeries, interval_seconds: int, calendar: Calendar, name: 
 def _enclosing(
     calendar: Calendar, name: str, fine_seconds: int, coarse_seconds: int, at_ms: int
 ) -> tuple[int, Sequence[int]] | None:
-    """Return the coarse bar around an instant: its open time, and the open times of its finer bars."""
+    """Return the open time of the coarse bar around an instant, and those of its finer bars.
+
+    Before a session it is the session's daily bar, but no intraday bar; None where there is none.
+    """
     if coarse_seconds == DAY_SECONDS:
         labels = calendar.expected_bars(name, DAY_SECONDS, at_ms - _LONGEST_CLOSURE_MS, at_ms + 2 * _DAY_MS)
         closes = [calendar.bar_close_ms(name, DAY_SECONDS, label) for label in labels]
@@ -197,9 +203,4 @@ def _enclosing(
         open_time_ms = start_ms = opens[-1]
         close_ms = calendar.bar_close_ms(name, coarse_seconds, open_time_ms)
     expected = calendar.expected_bars(name, fine_seconds, start_ms, close_ms)
-    return (open_time_ms, expected) if expected and expected[0] <= at_ms <= expected[-1] else None
-
-
-def index_at(series: BarSeries, at_ms: int) -> int:
-    """Return the index of the first bar that opened at or after ``at_ms``."""
-    return bisect_left(series.open_time_ms, at_ms)
+    return (open_time_ms, expected) if expected and at_ms <= expected[-1] else None

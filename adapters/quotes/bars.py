@@ -1,0 +1,107 @@
+"""Quotes made from closed bars: what a backtest, a replay or a paper run over files trades on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+from engine.codes import UnknownReason
+from engine.errors import ConfigurationError
+from engine.model import Bar, Instrument, NoQuote, Quote
+from engine.runtime.ports import BarSource, Calendar, Clock
+from engine.units import PRICE_SCALE, ceil_to, scaled
+
+DEFAULT_SPREAD: Final = Decimal("0.0002")
+"""The ask's distance from the bid as a ratio of it: 2 basis points."""
+
+_LOOK_BACK_BARS: Final = (4, 64, 1024, 16_384)
+"""How far to look for the last bar that traded, in intervals: nearly always the first is enough."""
+
+
+class BarQuotes:
+    """A ``QuoteSource`` that quotes the close of the last closed bar that traded.
+
+    The bid is that close on the instrument's tick; the ask lies ``spread`` above it, rounded up to the
+    tick.  The source's time is the bar's close, so a quote ages through a gap, through bars without a
+    trade, and overnight.  What is too old is the policy's to say; ``max_age_seconds`` only bounds what
+    is delivered at all.
+    """
+
+    def __init__(
+        self,
+        bars: BarSource,
+        clock: Clock,
+        calendar: Calendar,
+        instruments: Mapping[str, Instrument],
+        *,
+        spread: Decimal = DEFAULT_SPREAD,
+        interval_seconds: int | None = None,
+        max_age_seconds: int | None = None,
+    ) -> None:
+        """Quote ``instruments`` out of ``bars``.
+
+        Args:
+            bars: Where closed bars come from.
+            clock: The time a quote is asked at.
+            calendar: Says when a bar closes.
+            instruments: Tick and calendar by symbol; no other symbol is quoted.
+            spread: Ask over bid, minus 1; not below 0.
+            interval_seconds: Interval of the bars to quote from; None is each symbol's finest.
+            max_age_seconds: Older closes are STALE; None delivers them with their age.
+
+        Raises:
+            ConfigurationError: The spread is negative or not finite.
+        """
+        if not (spread.is_finite() and spread >= 0):
+            raise ConfigurationError(f"the spread must be 0 or more, not {spread}")
+        self._bars = bars
+        self._clock = clock
+        self._calendar = calendar
+        self._instruments = instruments
+        self._spread = spread
+        self._interval_seconds = interval_seconds
+        self._max_age_seconds = max_age_seconds
+
+    def snapshot(self, symbols: Sequence[str], deadline_ms: int) -> Mapping[str, Quote | NoQuote]:
+        """Return one answer per symbol; the deadline is met without looking (nothing here waits)."""
+        now_ms = self._clock.now_utc_ms()
+        return {symbol: self._quote(symbol, now_ms) for symbol in symbols}
+
+    def _quote(self, symbol: str, now_ms: int) -> Quote | NoQuote:
+        instrument = self._instruments.get(symbol)
+        if instrument is None:
+            return NoQuote(symbol, UnknownReason.NO_INSTRUMENT, "its steps and calendar are not known")
+        interval = self._interval_seconds or self._bars.interval_of(symbol)
+        if interval is None:
+            return NoQuote(symbol, UnknownReason.NO_BARS, "no bars of this symbol are available")
+        bar = self._last_traded(symbol, interval, now_ms)
+        if bar is None:
+            return NoQuote(symbol, UnknownReason.MISSING, f"no {interval} s bar has closed and traded yet")
+        source_time_ms = self._calendar.bar_close_ms(instrument.calendar, interval, bar.open_time_ms)
+        age_seconds = (now_ms - source_time_ms) // 1000
+        if self._max_age_seconds is not None and age_seconds > self._max_age_seconds:
+            return NoQuote(
+                symbol,
+                UnknownReason.STALE,
+                f"the last bar closed {age_seconds} s ago, {self._max_age_seconds} s are allowed",
+            )
+        close = Decimal(repr(bar.close))
+        step = instrument.price_step
+        bid = (close / step).to_integral_value() * step  # half to even, as facts are put on the grid
+        if bid <= 0:
+            return NoQuote(
+                symbol, UnknownReason.MISSING, f"the close {close} is less than one tick of {step}"
+            )
+        ask = ceil_to(bid * (1 + self._spread), step)
+        return Quote(
+            symbol, scaled(bid, PRICE_SCALE), scaled(ask, PRICE_SCALE), "bars", source_time_ms, now_ms
+        )
+
+    def _last_traded(self, symbol: str, interval: int, now_ms: int) -> Bar | None:
+        for count in _LOOK_BACK_BARS:
+            closed = self._bars.closed(symbol, interval, now_ms - count * interval * 1000, now_ms)
+            for bar in reversed(closed):
+                if bar.traded:
+                    return bar
+        return None
