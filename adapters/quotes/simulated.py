@@ -58,6 +58,8 @@ _SQRT_2: Final = 1.4142135623730951
 _HALVING: Final = 0.6597539553864471  # 2 ** -0.6, the Hurst exponent
 _JUMP_ONE_IN: Final = 6
 _QUIET_CELL: Final = 256  # slots: 64 minutes
+_QUIET_CELLS: Final = 16
+_QUIET_GROUP: Final = _QUIET_CELLS * _QUIET_CELL
 _QUIET_FIRST: Final = 16  # a cell's first slots are never quiet, so the last quote is always near
 _QUIET_LONGEST: Final = 100
 _QUIET_ONE_IN: Final = 16
@@ -318,7 +320,7 @@ class _Path:
         self._first_displacement = block_move * math.sqrt(3) / 2
         self._jump = block_move
         self._lattice = lru_cache(maxsize=4096)(self._lattice_value)
-        self._quiet_span = lru_cache(maxsize=4096)(self._quiet_span_of)
+        self._quiet_spans = lru_cache(maxsize=256)(self._make_quiet_spans)
         self._block = lru_cache(maxsize=4)(lambda block: self._blocks(block, 1)[0])
 
     def level(self, slot: int) -> float:
@@ -339,18 +341,16 @@ class _Path:
         return np.frombuffer(digests, np.uint8)[skip : skip + count].astype(np.float64) + 1.0
 
     def is_quiet(self, slot: int) -> bool:
-        cell, place = divmod(slot, _QUIET_CELL)
-        return place in self._quiet_span(cell)
+        return any(slot in span for span in self._quiet_spans(slot // _QUIET_GROUP))
 
     def quiet(self, first: int, count: int) -> NDArray[np.bool_]:
         """Return whether each of ``count`` slots from ``first`` is without a quote."""
         import numpy as np
 
         mask = np.zeros(count, bool)
-        for cell in range(first // _QUIET_CELL, (first + count - 1) // _QUIET_CELL + 1):
-            span = self._quiet_span(cell)
-            start = cell * _QUIET_CELL - first
-            mask[max(0, start + span.start) : max(0, start + span.stop)] = True
+        for group in range(first // _QUIET_GROUP, (first + count - 1) // _QUIET_GROUP + 1):
+            for span in self._quiet_spans(group):
+                mask[max(0, span.start - first) : max(0, span.stop - first)] = True
         return mask
 
     def bad_print(self, slot: int) -> float:
@@ -362,28 +362,41 @@ class _Path:
 
     def _stream(self, purpose: bytes, number: int, length: int) -> bytes:
         message = self._key + purpose + number.to_bytes(8, "little", signed=True)
+        if length <= hashlib.blake2b.MAX_DIGEST_SIZE:  # four times as fast, but short
+            return hashlib.blake2b(message, digest_size=length).digest()
         return hashlib.shake_128(message).digest(length)
 
     def _lattice_value(self, octave: int, index: int) -> float:
         number = int.from_bytes(self._stream(b"octave%d" % octave, index, 4), "little")
         return number / 2**31 - 1
 
-    def _block_end(self, block: int) -> float:
-        level, amplitude = 0.0, self._amplitude
-        for octave in range(_OCTAVES):
-            index, place = divmod(block, 1 << octave)
-            share = place / (1 << octave)
-            left, right = self._lattice(octave, index), self._lattice(octave, index + 1)
-            level += amplitude * (left + share * (right - left))
-            amplitude *= _SQRT_2
-        return level
+    def _block_ends(self, first: int, count: int) -> Floats:
+        """Return the level at the beginning of ``count`` blocks."""
+        import numpy as np
 
-    def _quiet_span_of(self, cell: int) -> range:
-        chance, start, length = self._stream(b"quiet", cell, 3)
-        if chance % _QUIET_ONE_IN:
-            return range(0)
-        start = _QUIET_FIRST + start % (_QUIET_CELL - _QUIET_FIRST - _QUIET_LONGEST)
-        return range(start, start + 1 + length % _QUIET_LONGEST)
+        blocks = np.arange(first, first + count)
+        levels = np.zeros(count)
+        amplitude = self._amplitude
+        for octave in range(_OCTAVES):
+            lowest, highest = first >> octave, (first + count - 1) >> octave
+            lattice = np.array([self._lattice(octave, index) for index in range(lowest, highest + 2)])
+            index = (blocks >> octave) - lowest
+            share = (blocks & ((1 << octave) - 1)) / (1 << octave)
+            levels += amplitude * (lattice[index] + share * (lattice[index + 1] - lattice[index]))
+            amplitude *= _SQRT_2
+        return levels
+
+    def _make_quiet_spans(self, group: int) -> list[range]:
+        """Return the slots without quotes in a group of cells."""
+        numbers = self._stream(b"quiet", group, 3 * _QUIET_CELLS)
+        spans = []
+        for cell in range(_QUIET_CELLS):
+            chance, offset, length = numbers[3 * cell : 3 * cell + 3]
+            if chance % _QUIET_ONE_IN == 0:
+                start = group * _QUIET_GROUP + cell * _QUIET_CELL + _QUIET_FIRST
+                start += offset % (_QUIET_CELL - _QUIET_FIRST - _QUIET_LONGEST)
+                spans.append(range(start, start + 1 + length % _QUIET_LONGEST))
+        return spans
 
     def _blocks(self, first: int, count: int) -> Floats:
         """Return ``count`` blocks of the path from block ``first``, one row each."""
@@ -392,7 +405,7 @@ class _Path:
         numbers = range(first, first + count)
         digests = b"".join(self._stream(b"path", number, 2 * _BLOCK + 4) for number in numbers)
         noise = np.frombuffer(digests, "<i2").reshape(count, _BLOCK + 2) / 32768.0
-        ends = np.array([self._block_end(number) for number in (*numbers, first + count)])
+        ends = self._block_ends(first, count + 1)
         jumps, jump_at = self._jumps(numbers)
         path = np.empty((count, _BLOCK + 1))
         path[:, 0] = ends[:-1]
