@@ -264,7 +264,7 @@ class ReferenceEvaluator:
         if self.policy.selection is Selection.EXITS_FIRST:
             exits = self._standing(candidates, (Action.SELL,), truths, 0, 0, dispositions, causes)
             if exits:
-                winner = min(exits, key=lambda index: (self._level_after(index, values), index))
+                winner = min(exits, key=lambda index: (self.level_after(index, values), index))
                 entries = [index for index in candidates if rules[index].action is not Action.SELL]
                 _settle(rules[winner].action, winner, exits + entries, self._actions, dispositions, causes)
                 return self._answer(winner, truths, dispositions, causes)
@@ -372,7 +372,7 @@ class ReferenceEvaluator:
                 return index
         return -1
 
-    def _level_after(self, rule: int, values: list[float]) -> float:
+    def level_after(self, rule: int, values: list[float]) -> float:
         """Return the position value a sell would leave; infinite where Unknown."""
         lowered = self.policy.rules[rule]
         if lowered.size is None:
