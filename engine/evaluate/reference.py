@@ -8,20 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from operator import eq, ge, gt, le, lt, ne
 from typing import NamedTuple
 
 from engine.codes import Action, Disposition, Side, Truth
 from engine.evaluate.verdict import WOULD_EXIT, Verdict
 from engine.lowered import (
     ArithmeticTerm,
-    Atom,
     Comparison,
     ConstantTerm,
     FactTerm,
     LoweredGate,
     LoweredPolicy,
     LoweredSignal,
-    Node,
     NodeKind,
     Operator,
     Selection,
@@ -32,7 +31,12 @@ from engine.lowered import (
 from engine.units import GRID_PER_UNIT, Measure, quantise
 
 NAN = math.nan
+# Bound once: to look a member up in its class costs more than to compare it.
 FALSE, TRUE, UNKNOWN = int(Truth.FALSE), int(Truth.TRUE), int(Truth.UNKNOWN)
+ALL, ANY = NodeKind.ALL, NodeKind.ANY
+ADD, SUBTRACT, MULTIPLY, DIVIDE = Operator.ADD, Operator.SUBTRACT, Operator.MULTIPLY, Operator.DIVIDE
+NEGATE, ABSOLUTE, LOGARITHM = Operator.NEGATE, Operator.ABSOLUTE, Operator.LOGARITHM
+MINIMUM, MAXIMUM = Operator.MINIMUM, Operator.MAXIMUM
 
 CONFIDENCE_STEPS = 100
 WEIGHT_STEPS = 1_000_000
@@ -41,58 +45,57 @@ _CENTS = GRID_PER_UNIT[Measure.MONEY]
 
 NOT_TABLE = (TRUE, FALSE, UNKNOWN)
 
-_COMPARE: dict[Comparison, Callable[[float, float], bool]] = {
-    Comparison.LESS: float.__lt__,
-    Comparison.LESS_OR_EQUAL: float.__le__,
-    Comparison.GREATER: float.__gt__,
-    Comparison.GREATER_OR_EQUAL: float.__ge__,
-    Comparison.EQUAL: float.__eq__,
-    Comparison.NOT_EQUAL: float.__ne__,
+_Compare = Callable[[float, float], bool]
+_COMPARE: dict[Comparison, _Compare] = {
+    Comparison.LESS: lt,
+    Comparison.LESS_OR_EQUAL: le,
+    Comparison.GREATER: gt,
+    Comparison.GREATER_OR_EQUAL: ge,
+    Comparison.EQUAL: eq,
+    Comparison.NOT_EQUAL: ne,
 }
 
 
 def evaluate_term(term: Term, values: list[float]) -> float:
     """Return the value of a term in float64; NaN where any input or result is not finite."""
-    match term:
-        case FactTerm(slot):
-            return values[slot]
-        case ConstantTerm(value):
-            return value
-        case ArithmeticTerm(operator, operands):
-            return arithmetic(operator, [evaluate_term(operand, values) for operand in operands])
-        case StepTerm(by, thresholds, steps):
-            at = evaluate_term(by, values)
-            result = NAN
-            for threshold, value in zip(thresholds, steps, strict=True):
-                if at >= threshold:
-                    result = value
-            return result
+    if isinstance(term, FactTerm):
+        return values[term.slot]
+    if isinstance(term, ConstantTerm):
+        return term.value
+    if isinstance(term, ArithmeticTerm):
+        return arithmetic(term.operator, [evaluate_term(operand, values) for operand in term.operands])
+    at = evaluate_term(term.by, values)
+    result = NAN
+    for threshold, value in zip(term.thresholds, term.values, strict=True):
+        if at >= threshold:
+            result = value
+    return result
 
 
 def arithmetic(operator: Operator, operands: list[float]) -> float:
     """Apply an operator, left to right; a result that is not finite is NaN (Unknown)."""
     result = operands[0]
     try:
-        if operator is Operator.NEGATE:
+        if operator is NEGATE:
             result = -result
-        elif operator is Operator.ABSOLUTE:
+        elif operator is ABSOLUTE:
             result = abs(result)
-        elif operator is Operator.LOGARITHM:
+        elif operator is LOGARITHM:
             result = math.log(result)
         for other in operands[1:]:
-            if operator is Operator.ADD:
-                result = result + other
-            elif operator is Operator.SUBTRACT:
-                result = result - other
-            elif operator is Operator.MULTIPLY:
+            if operator is MULTIPLY:
                 result = result * other
-            elif operator is Operator.DIVIDE:
+            elif operator is DIVIDE:
                 result = result / other
+            elif operator is ADD:
+                result = result + other
+            elif operator is SUBTRACT:
+                result = result - other
             elif result != result or other != other:
                 result = NAN  # min and max of an Unknown are Unknown, whatever the other is
-            elif operator is Operator.MINIMUM:
+            elif operator is MINIMUM:
                 result = min(result, other)
-            elif operator is Operator.MAXIMUM:
+            elif operator is MAXIMUM:
                 result = max(result, other)
             if not math.isfinite(result):
                 return NAN
@@ -109,18 +112,28 @@ def operand_value(term: Term, steps_per_unit: int, values: list[float]) -> float
     return quantise(value, steps_per_unit) if value == value else NAN
 
 
-def conjunction(truths: list[int]) -> int:
+def conjunction(nodes: tuple[int, ...], truths: list[int]) -> int:
     """Kleene's and."""
-    if FALSE in truths:
-        return FALSE
-    return UNKNOWN if UNKNOWN in truths else TRUE
+    result = TRUE
+    for node in nodes:
+        truth = truths[node]
+        if truth == FALSE:
+            return FALSE
+        if truth == UNKNOWN:
+            result = UNKNOWN
+    return result
 
 
-def disjunction(truths: list[int]) -> int:
+def disjunction(nodes: tuple[int, ...], truths: list[int]) -> int:
     """Kleene's or."""
-    if TRUE in truths:
-        return TRUE
-    return UNKNOWN if UNKNOWN in truths else FALSE
+    result = FALSE
+    for node in nodes:
+        truth = truths[node]
+        if truth == TRUE:
+            return TRUE
+        if truth == UNKNOWN:
+            result = UNKNOWN
+    return result
 
 
 class Leaf(NamedTuple):
@@ -143,17 +156,18 @@ def _reads_signal(term: Term, signal_slots: frozenset[int]) -> bool:
             return _reads_signal(by, signal_slots)
 
 
-_Read = Callable[[list[float]], float]
+_leaf = partial(tuple.__new__, Leaf)
+"""Makes a Leaf of three values, in half the time."""
+_NO_LEAF = Leaf(NAN, NAN, UNKNOWN)
 
 
-def _reader(term: Term, steps_per_unit: int) -> _Read:
-    match term:
-        case FactTerm(slot):
-            return lambda values: values[slot]
-        case ConstantTerm(value):
-            return lambda values: value
-        case _:
-            return partial(operand_value, term, steps_per_unit)
+class _Phase(NamedTuple):
+    """What is evaluated together: before the votes are counted, or after."""
+
+    computed: list[tuple[int, Term, int]]  # place, term, steps per unit
+    atoms: list[tuple[int, int, _Compare, int]]  # atom, place of left, comparison, place of right
+    atom_nodes: list[tuple[int, int]]  # node, atom
+    nodes: list[tuple[int, NodeKind, tuple[int, ...]]]  # node, kind, children
 
 
 class Evaluation(NamedTuple):
@@ -174,73 +188,82 @@ class ReferenceEvaluator:
             for index, slot in enumerate(policy.slots)
             if slot.origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
         )
-        late_atoms = {
-            index
-            for index, atom in enumerate(policy.atoms)
-            if _reads_signal(atom.left, signal_slots) or _reads_signal(atom.right, signal_slots)
-        }
+        self._constants: list[float] = []
+        self._phases = (_Phase([], [], [], []), _Phase([], [], [], []))
+        late_atoms: set[int] = set()
+        for index, atom in enumerate(policy.atoms):
+            late = _reads_signal(atom.left, signal_slots) or _reads_signal(atom.right, signal_slots)
+            if late:
+                late_atoms.add(index)
+            left, right = (self._place(term, atom.steps_per_unit, late) for term in (atom.left, atom.right))
+            self._phases[late].atoms.append((index, left, _COMPARE[atom.comparison], right))
+        self._truths = [UNKNOWN] * len(policy.nodes)  # before anything is evaluated
         late_nodes: set[int] = set()
         for index, node in enumerate(policy.nodes):
-            if node.atom in late_atoms and node.kind is NodeKind.ATOM or late_nodes.intersection(node.children):
+            if node.kind is NodeKind.CONSTANT:
+                self._truths[index] = node.atom
+                continue
+            if node.kind is NodeKind.ATOM:
+                late = node.atom in late_atoms
+                self._phases[late].atom_nodes.append((index, node.atom))
+            else:
+                late = not late_nodes.isdisjoint(node.children)
+                self._phases[late].nodes.append((index, node.kind, node.children))
+            if late:
                 late_nodes.add(index)
-        atoms = [(index, *self._prepared(atom)) for index, atom in enumerate(policy.atoms)]
-        nodes = list(enumerate(policy.nodes))
-        self._atoms = (
-            [entry for entry in atoms if entry[0] not in late_atoms],
-            [entry for entry in atoms if entry[0] in late_atoms],
-        )
-        self._nodes = (
-            [entry for entry in nodes if entry[0] not in late_nodes],
-            [entry for entry in nodes if entry[0] in late_nodes],
-        )
+        self._whens = tuple(rule.when for rule in policy.rules)
+        self._actions = tuple(rule.action for rule in policy.rules)
+        self._speaking = tuple(self._gates_of(index) for index in range(len(policy.rules)))
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )
 
-    @staticmethod
-    def _prepared(atom: Atom) -> tuple[_Read, Callable[[float, float], bool], _Read]:
-        return (
-            _reader(atom.left, atom.steps_per_unit),
-            _COMPARE[atom.comparison],
-            _reader(atom.right, atom.steps_per_unit),
-        )
+    def _place(self, term: Term, steps_per_unit: int, late: bool) -> int:
+        """Return where a term's value stands among the operands: the facts, then everything else."""
+        if isinstance(term, FactTerm):
+            return term.slot
+        place = len(self.policy.slots) + len(self._constants)
+        self._constants.append(term.value if isinstance(term, ConstantTerm) else NAN)
+        if not isinstance(term, ConstantTerm):
+            self._phases[late].computed.append((place, term, steps_per_unit))
+        return place
 
     # --- conditions ---------------------------------------------------------------------------
 
     def evaluate(self, values: list[float], stated: int = 0) -> Evaluation:
         """Evaluate every leaf and node, writing the slots of the voted signals."""
-        leaves: list[Leaf] = [Leaf(NAN, NAN, UNKNOWN)] * len(self.policy.atoms)
-        truths = [UNKNOWN] * len(self.policy.nodes)
-        self._pass(0, values, leaves, truths)
+        leaves: list[Leaf] = [_NO_LEAF] * len(self.policy.atoms)
+        truths = self._truths.copy()
+        operands = values + self._constants
+        early, late = self._phases
+        self._pass(early, values, operands, leaves, truths)
         for index, signal in enumerate(self.policy.signals):
             if not stated >> index & 1:
                 write_signal(signal, truths, values)
-        self._pass(1, values, leaves, truths)
+        operands[: len(values)] = values
+        self._pass(late, values, operands, leaves, truths)
         return Evaluation(leaves, truths)
 
-    def _pass(self, phase: int, values: list[float], leaves: list[Leaf], truths: list[int]) -> None:
-        for index, read_left, compare, read_right in self._atoms[phase]:
-            left = read_left(values)
-            right = read_right(values)
-            if left != left or right != right:
-                leaves[index] = Leaf(left, right, UNKNOWN)
-            else:
-                leaves[index] = Leaf(left, right, TRUE if compare(left, right) else FALSE)
-        for index, node in self._nodes[phase]:
-            truths[index] = self._node(node, leaves, truths)
-
     @staticmethod
-    def _node(node: Node, leaves: list[Leaf], truths: list[int]) -> int:
-        kind = node.kind
-        if kind is NodeKind.ATOM:
-            return leaves[node.atom].truth
-        if kind is NodeKind.ALL:
-            return conjunction([truths[child] for child in node.children])
-        if kind is NodeKind.ANY:
-            return disjunction([truths[child] for child in node.children])
-        if kind is NodeKind.NOT:
-            return NOT_TABLE[truths[node.children[0]]]
-        return node.atom
+    def _pass(
+        phase: _Phase, values: list[float], operands: list[float], leaves: list[Leaf], truths: list[int]
+    ) -> None:
+        for place, term, steps_per_unit in phase.computed:
+            operands[place] = operand_value(term, steps_per_unit, values)
+        for index, left_place, compare, right_place in phase.atoms:
+            left, right = operands[left_place], operands[right_place]
+            known = left == left and right == right
+            truth = int(compare(left, right)) if known else UNKNOWN
+            leaves[index] = _leaf((left, right, truth))
+        for index, atom in phase.atom_nodes:
+            truths[index] = leaves[atom].truth
+        for index, kind, children in phase.nodes:
+            if kind is ALL:
+                truths[index] = conjunction(children, truths)
+            elif kind is ANY:
+                truths[index] = disjunction(children, truths)
+            else:
+                truths[index] = NOT_TABLE[truths[children[0]]]
 
     # --- choice -------------------------------------------------------------------------------
 
@@ -259,7 +282,7 @@ class ReferenceEvaluator:
         count = len(rules)
         dispositions = [Disposition.NONE] * count
         causes = [-1] * count
-        candidates = [index for index, rule in enumerate(rules) if truths[rule.when] == TRUE]
+        candidates = [index for index, when in enumerate(self._whens) if truths[when] == TRUE]
         winner = -1
         if self.policy.selection is Selection.EXITS_FIRST:
             exits = self._standing(candidates, (Action.SELL,), truths, 0, 0, dispositions, causes)
@@ -279,14 +302,10 @@ class ReferenceEvaluator:
             _settle(rules[winner].action, winner, standing, self._actions, dispositions, causes)
         return self._answer(winner, truths, dispositions, causes)
 
-    @property
-    def _actions(self) -> tuple[Action, ...]:
-        return tuple(rule.action for rule in self.policy.rules)
-
     def _answer(
         self, winner: int, truths: list[int], dispositions: list[Disposition], causes: list[int]
     ) -> Verdict:
-        matched = bytes(truths[rule.when] for rule in self.policy.rules)
+        matched = bytes([truths[when] for when in self._whens])
         return Verdict(winner, matched, bytes(dispositions), tuple(causes))
 
     def _standing(
@@ -319,7 +338,7 @@ class ReferenceEvaluator:
             standing.append(index)
         return standing
 
-    def _speaking(self, rule: int) -> list[tuple[int, LoweredGate]]:
+    def _gates_of(self, rule: int) -> list[tuple[int, LoweredGate]]:
         """Return the gates that can veto a rule."""
         lowered = self.policy.rules[rule]
         return [
@@ -338,7 +357,7 @@ class ReferenceEvaluator:
     def _veto(self, rule: int, truths: list[int]) -> int:
         """Return the first gate that vetoes a rule, or -1."""
         lowered = self.policy.rules[rule]
-        for index, gate in self._speaking(rule):
+        for index, gate in self._speaking[rule]:
             truth = truths[gate.when_entry if lowered.action is Action.BUY else gate.when]
             if truth == TRUE:
                 return index
@@ -350,7 +369,7 @@ class ReferenceEvaluator:
         """Say whether only Unknown gates stop a rule: known, they might let it through."""
         lowered = self.policy.rules[rule]
         stopped = False
-        for _, gate in self._speaking(rule):
+        for _, gate in self._speaking[rule]:
             truth = truths[gate.when_entry]
             if truth == TRUE:
                 return False
@@ -366,9 +385,13 @@ class ReferenceEvaluator:
             truth = truths[rule.when_entry]
             if truth == UNKNOWN:
                 return index
-            if truth == TRUE and rule.action is not Action.HOLD and self._stopped_by_unknown_only(index, truths):
+            if (
+                truth == TRUE
+                and rule.action is not Action.HOLD
+                and self._stopped_by_unknown_only(index, truths)
+            ):
                 return index
-            if would_exit_unknown >> index & 1:
+            if rule.action is Action.BUY and would_exit_unknown >> index & 1:
                 return index
         return -1
 
@@ -380,7 +403,7 @@ class ReferenceEvaluator:
         level = self.size(rule, values)
         if lowered.size_measure is Measure.QUANTITY:
             owned = self._fact("position_qty", values)
-            level = arithmetic(Operator.MULTIPLY, [min(level, owned), self._fact("price", values)])
+            level = arithmetic(MULTIPLY, [min(level, owned), self._fact("price", values)])
             unknown = owned != owned or level != level
         else:
             owned = self._fact("position_value", values)
@@ -449,21 +472,21 @@ def _settle(
 
 def write_signal(signal: LoweredSignal, truths: list[int], values: list[float]) -> None:
     """Count a signal's votes and write its slots, in the acting and in the entry reading."""
-    cast = {Side.BUY: 0, Side.SELL: 0, Side.HOLD: 0}
+    buys = sells = holds = 0
     unknown = entry_unknown = False
     for vote in signal.votes:
         buy = truths[vote.buy] if vote.buy >= 0 else FALSE
         sell = truths[vote.sell] if vote.sell >= 0 else FALSE
-        if UNKNOWN in (buy, sell):
+        if buy == UNKNOWN or sell == UNKNOWN:
             entry_unknown = True
             unknown = unknown or not vote.abstain
         elif buy == TRUE and sell == FALSE:
-            cast[Side.BUY] += vote.weight
+            buys += vote.weight
         elif sell == TRUE and buy == FALSE:
-            cast[Side.SELL] += vote.weight
+            sells += vote.weight
         elif buy == FALSE:
-            cast[Side.HOLD] += vote.hold_weight
-    counted = tally(cast[Side.BUY], cast[Side.SELL], cast[Side.HOLD])
+            holds += vote.hold_weight
+    counted = tally(buys, sells, holds)
     readings = [(signal.slots, unknown)]
     if signal.entry_slots != signal.slots:
         readings.append((signal.entry_slots, entry_unknown))
@@ -474,12 +497,12 @@ def write_signal(signal: LoweredSignal, truths: list[int], values: list[float]) 
 
 def tally(buy: int, sell: int, hold: int) -> tuple[float, float, float, float, float]:
     """Return side, confidence and the weights cast, from weights in millionths."""
-    total = buy + sell + hold
-    largest = max(buy, sell, hold)
-    winners = [
-        side for side, weight in ((Side.BUY, buy), (Side.SELL, sell), (Side.HOLD, hold)) if weight == largest
-    ]
     weights = (buy / WEIGHT_STEPS, sell / WEIGHT_STEPS, hold / WEIGHT_STEPS)
-    if total == 0 or len(winners) > 1:
-        return (float(Side.NONE), 0.0, *weights)
-    return (float(winners[0]), quantise(largest / total, CONFIDENCE_STEPS), *weights)
+    for side, weight, others in (
+        (Side.BUY, buy, max(sell, hold)),
+        (Side.SELL, sell, max(buy, hold)),
+        (Side.HOLD, hold, max(buy, sell)),
+    ):
+        if weight > others:
+            return (float(side), quantise(weight / (buy + sell + hold), CONFIDENCE_STEPS), *weights)
+    return (float(Side.NONE), 0.0, *weights)
