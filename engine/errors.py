@@ -112,3 +112,7 @@ class ConfigurationError(TradectlError):
 
 class UnavailableError(TradectlError):
     """A source, venue or store cannot be reached or written now."""
+
+
+class JournalError(TradectlError):
+    """A record of the journal that cannot be read or kept; the message names the record."""
