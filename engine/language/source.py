@@ -12,6 +12,7 @@ text cost quadratic time, and libyaml's own composer overflows the stack.
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from bisect import bisect_right
@@ -66,28 +67,34 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
-    """Text.  ``runs`` map offsets of ``text`` to offsets of the source, in code points."""
+    """Text.  ``raw`` is how it is written, from the start of ``span`` on."""
 
     text: str
     style: ScalarStyle
     span: Span
-    runs: tuple[Run, ...]
+    raw: str
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Return the map from offsets of ``text`` to offsets of the source, in code points."""
+        return _runs(self.raw, self.span.start, self.text, self.style)
 
     def source_span(self, start: int, end: int) -> Span:
         """Return where characters ``start`` to ``end`` of ``text`` stand in the source."""
-        length = len(self.text)
+        runs, length = self.runs, len(self.text)
         if start >= length:
-            behind = self._place(length - 1).end if length else self.runs[0].start
+            behind = _place(runs, length - 1).end if length else runs[0].start
             return Span(behind, behind)
-        first = self._place(start)
-        return Span(first.start, self._place(min(end, length) - 1).end if end > start else first.start)
+        first = _place(runs, start)
+        return Span(first.start, _place(runs, min(end, length) - 1).end if end > start else first.start)
 
-    def _place(self, index: int) -> Span:
-        run = self.runs[bisect_right(self.runs, index, key=lambda run: run.value_start) - 1]
-        if run.end - run.start != run.length:
-            return Span(run.start, run.end)
-        start = run.start + index - run.value_start
-        return Span(start, start + 1)
+
+def _place(runs: tuple[Run, ...], index: int) -> Span:
+    run = runs[bisect_right(runs, index, key=lambda run: run.value_start) - 1]
+    if run.end - run.start != run.length:
+        return Span(run.start, run.end)
+    start = run.start + index - run.value_start
+    return Span(start, start + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +198,9 @@ def _flow_runs(raw: str, base: int, style: ScalarStyle) -> list[Run]:
     return runs
 
 
+_BREAKS: Final = re.compile(r"\n+")
+
+
 def _block_runs(raw: str, base: int, text: str) -> list[Run]:
     """Lay the lines of a block scalar beside its value.
 
@@ -211,8 +221,8 @@ def _block_runs(raw: str, base: int, text: str) -> list[Run]:
             indent = max(0, len(line) - len(line.lstrip(" ")) - extra)
         if indent >= 0 and len(line) > indent:
             start = offset + indent
-            between = len(text[value:]) - len(text[value:].lstrip("\n")) if text[value] == "\n" else 0
-            between = between or (1 if runs else 0)
+            breaks = _BREAKS.match(text, value)
+            between = (breaks.end() - value if breaks else 0) or min(1, len(runs))
             if between:
                 runs.append(Run(value, between, base + gap, base + start))
                 value += between
@@ -226,11 +236,19 @@ def _block_runs(raw: str, base: int, text: str) -> list[Run]:
     return runs
 
 
+_LONGEST_MAPPED: Final = 16_384
+"""No text that is read further is longer; the places of one that is are of no use."""
+
+
+@functools.lru_cache(maxsize=16)  # one condition asks for many places, one after the other
 def _runs(raw: str, base: int, text: str, style: ScalarStyle) -> tuple[Run, ...]:
     """Return the map of a scalar whose source is ``raw``, which begins at ``base``."""
+    whole = (Run(0, len(text), base, base + len(raw)),)
     quote = 1 if style in (ScalarStyle.SINGLE_QUOTED, ScalarStyle.DOUBLE_QUOTED) else 0
     if raw[quote : len(raw) - quote] == text:
         return (Run(0, len(text), base + quote, base + quote + len(text)),)
+    if len(text) > _LONGEST_MAPPED:
+        return whole
     block = style in (ScalarStyle.LITERAL, ScalarStyle.FOLDED)
     runs = _block_runs(raw, base, text) if block else _flow_runs(raw, base, style)
     pieces = (
@@ -241,7 +259,7 @@ def _runs(raw: str, base: int, text: str, style: ScalarStyle) -> tuple[Run, ...]
     ):
         return tuple(runs) or (Run(0, 0, base + quote, base + quote),)
     # A spelling that the two readings above do not know: point at the whole scalar.
-    return (Run(0, len(text), base, base + len(raw)),)
+    return whole
 
 
 # --- characters -------------------------------------------------------------------------------
@@ -312,7 +330,9 @@ def _admit(text: str | bytes, name: str) -> Source:
 # --- syntax errors ----------------------------------------------------------------------------
 
 _QUOTES_HINT: Final = "put the whole value in quotes"
-_TAG_HINT: Final = "negation is written 'not held'; a text that begins with ! needs quotes"
+_TAG: Final = re.compile(r"[^\s,\[\]{}]+")
+_NEGATION: Final = re.compile(r"!([a-z_]+)")
+_KEY_WITHOUT_BLANK: Final = re.compile(r"[a-z_]+:")
 _ANCHOR_HINT: Final = "write the value out; a text that begins with & or * needs quotes"
 _KEY_HINT: Final = "a key is one word before a colon"
 
@@ -357,7 +377,7 @@ def _syntax_problem(error: yaml.YAMLError, text: str, last: yaml.Event | None, b
         hint = "in double quotes a backslash begins an escape; single quotes take each character as it is"
         return problem("escape", "this escape is not known", hint, max(opened, text.rfind("\\", 0, at + 1)))
     if "tag" in context or "tag handle" in complaint:
-        return problem("tag", "YAML reads ! as the beginning of a tag", _TAG_HINT, opened)
+        return _tag_problem(text, opened)
     if "anchor" in context or "alias" in context:
         return problem("anchor", "YAML reads & and * as anchors and aliases", _ANCHOR_HINT, opened)
     if "directive" in context or "directive" in complaint:
@@ -380,6 +400,15 @@ def _syntax_problem(error: yaml.YAMLError, text: str, last: yaml.Event | None, b
         or _colon_problem(text, at, last)
         or _line_problem(text, at, opened, complaint)
     )
+
+
+def _tag_problem(text: str, start: int) -> Problem:
+    found = _TAG.match(text, start)
+    tag = found.group() if found else "!"
+    message, hint = f"YAML reads {shown(tag)} as a tag", "leave it out; quotes make text of anything"
+    if negation := _NEGATION.fullmatch(tag):
+        message, hint = message + ", not as a negation", f"write 'not {negation[1]}'"
+    return Problem("tag", message, Span(start, min(start + len(tag), len(text))), hint)
 
 
 def _text_behind_value(text: str, at: int, flow: bool, last: yaml.Event | None) -> Problem | None:
@@ -461,8 +490,6 @@ _STYLES: Final[dict[str | None, ScalarStyle]] = {
     "|": ScalarStyle.LITERAL,
     ">": ScalarStyle.FOLDED,
 }
-_TAG: Final = re.compile(r"[^\s,\[\]{}]+")
-_NEGATION: Final = re.compile(r"!([a-z_]+)")
 
 
 class _Composer:
@@ -526,7 +553,7 @@ class _Composer:
         self._report(problem)
 
     def _node(self, event: yaml.Event) -> Node:
-        self._admit(event)
+        self._check_event(event)
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(event)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -536,7 +563,7 @@ class _Composer:
         self._check_value(scalar, _end(event))
         return scalar
 
-    def _admit(self, event: yaml.Event) -> None:
+    def _check_event(self, event: yaml.Event) -> None:
         """Refuse what would make the document larger, deeper or other than it looks."""
         start = _start(event)
         span = Span(start, max(start + 1, _end(event)))
@@ -550,13 +577,7 @@ class _Composer:
             message = "anchors and aliases (& and *) are not part of the language"
             self._fail(Problem("anchor", message, Span(start, start + 1), _ANCHOR_HINT))
         if getattr(event, "tag", None) is not None:
-            found = _TAG.match(self._text, start)
-            tag = found.group() if found else "!"
-            negation = _NEGATION.fullmatch(tag)
-            message, hint = f"YAML reads {shown(tag)} as a tag", "leave it out; quotes make text of anything"
-            if negation:
-                message, hint = message + ", not as a negation", f"write 'not {negation[1]}'"
-            self._break(Problem("tag", message, Span(start, start + len(tag)), hint))
+            self._break(_tag_problem(self._text, start))
 
     def _scalar(self, event: yaml.ScalarEvent) -> ScalarNode:
         start, style = _start(event), _STYLES[event.style]
@@ -565,7 +586,7 @@ class _Composer:
             event.value,
             style,
             Span(start, start + len(raw.rstrip())),
-            _runs(raw, start, event.value, style),
+            raw,
         )
         found = _REFUSED.search(scalar.text) if style is ScalarStyle.DOUBLE_QUOTED else None
         if found:
@@ -663,10 +684,12 @@ class _Composer:
             self._node(event)
             self._path.pop()
             del self._problems[reported:]  # of what should not be here at all
+            if self._path:
+                self._broken.add(tuple(self._path))
             self._report(Problem("bad-key", "a key must be text", span, _KEY_HINT))
             return None
         self._path.append(event.value)
-        self._admit(event)
+        self._check_event(event)
         key = self._scalar(event)
         self._path.pop()
         if key.text == "<<" and key.style is ScalarStyle.PLAIN:
@@ -684,7 +707,7 @@ class _Composer:
         cut: dict[int, int] = {}  # the index of an entry: where its value really ends
         for key, value in entries:
             stray = _is_empty(value) and not self._text[key.span.end : value.span.start].strip()
-            if stray and kept and _is_plain(kept[-1][1]):
+            if stray and kept and _is_plain(kept[-1][1]) and not _KEY_WITHOUT_BLANK.match(key.text):
                 cut[len(kept) - 1] = key.span.end
             else:
                 kept.append((key, value))

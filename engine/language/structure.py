@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from itertools import islice
@@ -332,7 +332,7 @@ class _Report:
         if isinstance(found.node, ScalarNode):
             value = resolve(found.node)
             has = "nothing" if value is None else shown(found.node.text)
-            bare = resolve(ScalarNode(found.node.text, ScalarStyle.PLAIN, found.node.span, found.node.runs))
+            bare = resolve(replace(found.node, style=ScalarStyle.PLAIN))
             if found.node.style is not ScalarStyle.PLAIN and not isinstance(bare, str | None):
                 hint = "write it without quotes"
         else:
