@@ -29,7 +29,7 @@ DAY_SECONDS: Final = 86_400
 
 # Fixed bounds, not the library's (which follow today's date): the same question has the same answer
 # next year.  The first day is a Monday and the first of a month, so the ordinals count from there.
-_FIRST: Final = date(1968, 1, 1)
+_FIRST: Final = date(1979, 1, 1)
 _LAST: Final = date(2049, 12, 31)
 
 
