@@ -315,9 +315,8 @@ def _checked_entry(where: str, entry: object) -> Mapping[str, Any]:
 def _load(entry: _Entry, calendar: Calendar, notes: list[str]) -> BarSeries:
     """Read one file; DataError with every problem that is shown of it."""
     path = entry.path
-    reading = read_bars(
-        path, Expectation(entry.interval_seconds, entry.calendar, entry.allow_jumps), calendar
-    )
+    expectation = Expectation(entry.interval_seconds, entry.calendar, entry.allow_jumps, entry.no_trade)
+    reading = read_bars(path, expectation, calendar)
     lines = [f"{path}:{row}: {text}" for row, text in reading.problems]
     if reading.more_problems:
         lines.append(f"{path}: more rows are wrong; these are the first")

@@ -59,6 +59,7 @@ class Expectation:
     interval_seconds: int
     calendar: str
     allow_jumps: bool = False
+    no_trade: bool = False  # an absent bar is one without a trade
 
 
 @dataclass(slots=True)
@@ -279,7 +280,7 @@ def _check_grid(
         if not reading.problem(row, f"{instant_text(times[row])} {text}"):
             return
     steps = [after - before for before, after in pairwise(opens)]
-    if len(rows) >= _ROWS_THAT_SHOW_THE_STEP and min(steps) > step_ms:
+    if len(rows) >= _ROWS_THAT_SHOW_THE_STEP and min(steps) > step_ms and not expectation.no_trade:
         found = interval_text(min(steps) // 1000)
         reading.problem(
             rows[0], f"the bars are {interval_text(interval)} by name, but no two stand closer than {found}"
