@@ -165,6 +165,7 @@ class SizedOrder:
     time_in_force: TimeInForce
     good_for_seconds: int | None
     limited_by: int = -1  # index of the limit that shrank it, or -1
+    sized_at: int = field(default=0, compare=False)  # the price that sized and reserves it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1045,10 +1045,11 @@ class _Loader:
                 "drop 'limit', or write  type: limit",
             )
             raise _SkipError
-        terms["time_in_force"] = self.text(node, "time_in_force", path, "gtc")
+        time_in_force = self.text(node, "time_in_force", path, "")
+        terms |= {"time_in_force": time_in_force} if time_in_force else {}
         terms["session"] = self.text(node, "session", path, "regular")
         self.canonical.setdefault("orders", {})[side] = terms
-        return OrderTerms(limit, good_for, terms["time_in_force"], terms["session"] == "extended")
+        return OrderTerms(limit, good_for, time_in_force, terms["session"] == "extended")
 
     def _promises(self) -> list[Promise]:
         promises = []

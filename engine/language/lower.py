@@ -502,7 +502,10 @@ class _Lowering:
 
     def _style(self, terms: OrderTerms, entry: bool) -> OrderStyle:
         limit = None if terms.limit is None else self.term(terms.limit, entry)
-        return OrderStyle(limit, terms.good_for_seconds, terms.time_in_force, terms.extended_hours)
+        # venues take fractional stock orders for the day only, and know no day for coins
+        usual = "gtc" if self.listing.asset_class == "crypto" else "day"
+        time_in_force = terms.time_in_force or usual
+        return OrderStyle(limit, terms.good_for_seconds, time_in_force, terms.extended_hours)
 
 
 _SIDE_OF = {Action.BUY: int(Side.BUY), Action.SELL: int(Side.SELL), Action.HOLD: int(Side.HOLD)}

@@ -138,7 +138,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class OrderTerms:
-    """How orders of one side are sent; ``limit`` is None for market orders."""
+    """How orders of one side are sent; ``limit`` is None for market orders.
+
+    ``time_in_force`` is "" where the policy says none: then each class has its venue's usual one.
+    """
 
     limit: Typed | None
     good_for_seconds: int | None

@@ -50,6 +50,7 @@ class Situation:
     counted: bool
     fee_ppm: int = 0  # fee rate in parts per million of notional
     stated: int = 0  # voted signals that are given instead of computed, as a mask
+    may_enter: bool = True  # False outside the universe: exits only
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,7 @@ def _order(style: OrderStyle, side: OrderSide, quantity: int, price: int, limite
         TimeInForce(style.time_in_force),
         style.good_for_seconds,
         limited_by,
+        price,
     )
 
 
@@ -209,6 +211,8 @@ def _at_level(rule: LoweredRule, size: float, move: float) -> bool:
 def _size_buy(evaluator: Evaluator, index: int, values: list[float], situation: Situation) -> _Outcome:
     policy, instrument = evaluator.policy, situation.instrument
     rule = policy.rules[index]
+    if not situation.may_enter:
+        return _denied(Denial.OUTSIDE_UNIVERSE)
     if situation.working is not None:
         return _Outcome(Disposition.WORKING)
     if instrument is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
-from engine.codes import UnknownReason
+from engine.codes import IntentState, UnknownReason
 from engine.language.policy import Listing
 from engine.lowered import FactSlot, LoweredPolicy, Once, SlotOrigin
 from engine.model import Instrument, NoQuote, OrderSide, Quote
@@ -22,12 +22,10 @@ from engine.units import (
     MONEY_SCALE,
     PRICE_SCALE,
     QUANTITY_SCALE,
-    Measure,
-    Words,
     notional,
     quantise,
 )
-from engine.verbs.ledger import FLAT, Holding
+from engine.verbs.ledger import Holding
 from engine.verbs.state import NEVER, Memory, elapsed_seconds
 from engine.vocabulary import (
     AGENT_STATE,
@@ -363,7 +361,8 @@ def _open_order(view: SymbolView, moment: Moment) -> Known:
 
 def _frozen(view: SymbolView, moment: Moment) -> Known:
     working = view.memory.working
-    return known(float(working is not None and working.state.word in ("ambiguous", "planned")))
+    unsettled = working is not None and working.state in (IntentState.AMBIGUOUS, IntentState.PLANNED)
+    return known(float(unsettled or view.memory.frozen))
 
 
 def _until_earnings(view: SymbolView, moment: Moment) -> Known:
@@ -519,25 +518,3 @@ class FactMaker:
         bid, ask, price = values[slot("bid")], values[slot("ask")], values[slot("price")]
         assert not bid > ask, "bid <= ask"
         assert price == bid or (price != price and bid != bid), "price is the bid"
-
-
-def slot_is_word(slot: FactSlot) -> bool:
-    """Say whether a slot holds a word or a truth value."""
-    return isinstance(slot.unit, Words) or slot.unit is Measure.BOOLEAN
-
-
-__all__ = [
-    "FLAT",
-    "AccountFigures",
-    "FactMaker",
-    "JudgedQuote",
-    "Known",
-    "Moment",
-    "SymbolView",
-    "account_figures",
-    "judge_quote",
-    "known",
-    "minimum_quantity",
-    "once_stamp",
-    "unknown",
-]

@@ -52,6 +52,7 @@ class Memory:
     suspect_bid: int = 0  # a jump that waits for its second quote
     last_bar_ms: int = NEVER  # open of the last bar that ``peak_price`` has seen
     changed_quantity: bool = False  # the broker's quantity moved without a fill of ours
+    frozen: bool = False  # the venue contradicted our record of an order: a person decides
 
     def once_stamp(self, rule: str) -> int | None:
         """Return the period in which a rule last sent, or None."""
@@ -168,7 +169,22 @@ class EquitySeen:
     equity: int
 
 
-StateEvent = IntentPlanned | OrderMoved | CancelAsked | Filled | CashMoved | QuoteSeen | BarSeen | EquitySeen
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A symbol was frozen by a contradiction, or freed by a person."""
+
+    symbol: str
+    frozen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rebased:
+    """A person lifted a latched drawdown: the peak starts anew."""
+
+
+StateEvent = (
+    IntentPlanned | OrderMoved | CancelAsked | Filled | CashMoved | QuoteSeen | BarSeen | EquitySeen | Frozen | Rebased
+)
 
 
 def advance(state: State, event: StateEvent) -> State:
@@ -194,6 +210,10 @@ def advance(state: State, event: StateEvent) -> State:
             return state.with_memory(symbol, _bar_seen(state.memory(symbol), event))
         case EquitySeen(equity=equity):
             return replace(state, peak_equity=max(state.peak_equity, equity))
+        case Frozen(symbol=symbol, frozen=frozen):
+            return state.with_memory(symbol, replace(state.memory(symbol), frozen=frozen))
+        case Rebased():
+            return replace(state, peak_equity=0, latched_drawdown=0.0)
 
 
 def _planned(state: State, event: IntentPlanned) -> State:
@@ -320,6 +340,7 @@ def forget_buys(state: State, before_ms: int) -> State:
 
 # --- packing ----------------------------------------------------------------------------------
 
+_STATES: Final = tuple(IntentState)
 _MEMORY_FIELDS: Final = tuple(f.name for f in fields(Memory))
 
 
@@ -390,6 +411,6 @@ def _unpacked_memory(packed: dict[str, Any]) -> Memory:
     working = values.get("working")
     if working is not None:
         values["working"] = WorkingOrder(
-            **{**working, "side": OrderSide(working["side"]), "state": IntentState(working["state"])}
+            **{**working, "side": OrderSide(working["side"]), "state": _STATES[working["state"]]}
         )
     return Memory(**values)

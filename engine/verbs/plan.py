@@ -1,0 +1,197 @@
+"""Plan: one cycle's decisions over all symbols, with what earlier ones reserved.
+
+Rules and gates see the snapshot at the cycle's start; reservations act in limits only.  Planned sells free
+nothing until they are filled.  Symbols are decided in the order of the universe: the order in which buys
+compete for cash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+from engine.evaluate.verdict import Evaluator
+from engine.language.policy import Limit, Listing, Policy
+from engine.lowered import LimitKind, LimitScope, LoweredPolicy
+from engine.model import Decision, Instrument, OrderSide, WorkingOrder
+from engine.units import notional
+from engine.verbs.decide import Situation, cost_of, decide
+from engine.verbs.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One symbol, ready to be decided: its evaluator, fact vector and what surrounds it."""
+
+    listing: Listing
+    evaluator: Evaluator
+    values: list[float]
+    reasons: bytearray
+    instrument: Instrument | None
+    quantity: int
+    working: WorkingOrder | None
+    may_enter: bool  # False for a symbol outside the universe: exits only
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A decision with all it was made from."""
+
+    subject: Subject
+    situation: Situation
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Book:
+    """What is used of every limit so far in the cycle; money is scaled.
+
+    ``exposure`` is each symbol's value at the cycle's price with open and reserved buys.
+    """
+
+    cash: int
+    exposure: dict[str, int]
+    classes: Mapping[str, str]
+    positions: set[str]
+    buys: list[tuple[int, str]]
+    now_ms: int
+    unpriced: frozenset[str] = frozenset()
+    covered: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def usage(self, limit: Limit, listing: Listing) -> int | None:
+        """Return what is used of a limit as it applies to a symbol; None where it is not known."""
+        if limit.kind is LimitKind.BUYS_AT_MOST:
+            since = self.now_ms - limit.window_seconds * 1000
+            return sum(1 for at, symbol in self.buys if at > since and self._counts(limit, listing, symbol))
+        if limit.kind is LimitKind.POSITIONS_AT_MOST:
+            return sum(1 for symbol in self.positions if self._counts(limit, listing, symbol))
+        if limit.kind is LimitKind.EXPOSURE_AT_MOST:
+            counted = [symbol for symbol in self.exposure if self._counts(limit, listing, symbol)]
+            if any(symbol in self.unpriced for symbol in counted):
+                return None
+            return sum(self.exposure[symbol] for symbol in counted)
+        return 0
+
+    def _counts(self, limit: Limit, listing: Listing, symbol: str) -> bool:
+        if limit.per is LimitScope.SYMBOL:
+            return symbol == listing.symbol
+        if limit.per is LimitScope.CLASS:
+            return self.classes.get(symbol) == listing.asset_class
+        covered = self.covered.get(limit.name)
+        return covered is None or symbol in covered
+
+    def reserve(self, listing: Listing, decision: Decision, fee_ppm: int) -> None:
+        """Take a decided buy into account."""
+        order = decision.order
+        if order is None or order.side is not OrderSide.BUY:
+            return
+        price = order.sized_at
+        self.cash -= cost_of(order.quantity, price, fee_ppm)
+        self.exposure[listing.symbol] = self.exposure.get(listing.symbol, 0) + notional(order.quantity, price)
+        self.positions.add(listing.symbol)
+        self.buys.append((self.now_ms, listing.symbol))
+
+
+def open_book(
+    policy: Policy,
+    state: State,
+    now_ms: int,
+    prices: Mapping[str, int],
+    foreign: Mapping[str, int],
+    fee_ppm: int,
+) -> Book:
+    """Return the book at a cycle's start.
+
+    ``prices`` are bids (scaled) by symbol, last trusted ones where none is fresh; ``foreign`` are quantities
+    that the agent does not own: they count in exposure only.
+    """
+    cash = state.ledger.cash
+    exposure: dict[str, int] = {}
+    positions: set[str] = set()
+    unpriced: set[str] = set()
+    quantities = {symbol: holding.quantity for symbol, holding in state.ledger.holdings.items()}
+    for symbol in {**quantities, **foreign}:
+        quantity = quantities.get(symbol, 0) + foreign.get(symbol, 0)
+        if quantity <= 0:
+            continue
+        price = prices.get(symbol, 0)
+        if price <= 0:
+            unpriced.add(symbol)
+        exposure[symbol] = notional(quantity, price)
+        if quantities.get(symbol, 0) > 0:
+            positions.add(symbol)
+    for symbol, memory in state.memories.items():
+        working = memory.working
+        if working is None or working.side is not OrderSide.BUY:
+            continue
+        price = working.limit_price or prices.get(symbol, 0)
+        cash -= cost_of(working.remaining, price, fee_ppm)
+        exposure[symbol] = exposure.get(symbol, 0) + notional(working.remaining, price)
+        positions.add(symbol)
+    covered = {
+        limit.name: frozenset(listing.symbol for listing in policy.universe if limit.scope.covers(listing))
+        for limit in policy.limits
+        if limit.scope.names
+    }
+    classes = {listing.symbol: listing.asset_class for listing in policy.universe}
+    return Book(
+        cash, exposure, classes, positions, list(state.recent_buys), now_ms, frozenset(unpriced), covered
+    )
+
+
+def plan(
+    policy: Policy,
+    subjects: Iterable[Subject],
+    book: Book,
+    fee_ppm: int,
+    decided: Callable[[Planned], None] | None = None,
+) -> list[Planned]:
+    """Decide for every subject in order, each with what the ones before it reserved."""
+    limits = {limit.name: limit for limit in policy.limits}
+    planned: list[Planned] = []
+    for subject in subjects:
+        lowered = subject.evaluator.policy
+        situation = Situation(
+            symbol=subject.listing.symbol,
+            instrument=subject.instrument,
+            quantity=subject.quantity,
+            working=subject.working,
+            cash_available=max(0, book.cash),
+            usage=_Usage(lowered, limits, book, subject.listing),
+            counted=subject.listing.symbol in book.positions,
+            fee_ppm=fee_ppm,
+            may_enter=subject.may_enter,
+        )
+        result = Planned(subject, situation, decide(subject.evaluator, subject.values, situation))
+        book.reserve(subject.listing, result.decision, fee_ppm)
+        planned.append(result)
+        if decided is not None:
+            decided(result)
+    return planned
+
+
+class _Usage(Sequence[int | None]):
+    """What each limit has used, counted only when a buy asks: most decisions are no buys."""
+
+    def __init__(
+        self, lowered: LoweredPolicy, limits: Mapping[str, Limit], book: Book, listing: Listing
+    ) -> None:
+        self._wanted = [limits[limit.name] for limit in lowered.limits]
+        self._book, self._listing = book, listing
+        self._used: tuple[int | None, ...] | None = None
+
+    def _counted(self) -> tuple[int | None, ...]:
+        if self._used is None:
+            self._used = tuple(self._book.usage(limit, self._listing) for limit in self._wanted)
+        return self._used
+
+    @overload
+    def __getitem__(self, index: int) -> int | None: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[int | None]: ...
+    def __getitem__(self, index: int | slice) -> int | None | Sequence[int | None]:
+        return self._counted()[index]
+
+    def __len__(self) -> int:
+        return len(self._counted())
