@@ -105,3 +105,47 @@ class BarQuotes:
                 if bar.traded:
                     return bar
         return None
+
+
+class OpeningQuotes:
+    """A ``QuoteSource`` of what a venue trades at: the open of the bar that begins next.
+
+    A decision at a bar's close is filled at the following open, never at the close it was made from.  Where
+    no bar begins within one interval the symbol has no quote, and its orders rest.
+    """
+
+    def __init__(
+        self,
+        bars: BarSource,
+        clock: Clock,
+        instruments: Mapping[str, Instrument],
+        *,
+        spread: Decimal = DEFAULT_SPREAD,
+    ) -> None:
+        """Quote ``instruments`` at the clock's time; see ``BarQuotes`` for the spread."""
+        self._bars = bars
+        self._clock = clock
+        self._instruments = instruments
+        self._spread = spread
+
+    def snapshot(self, symbols: Sequence[str], deadline_ms: int) -> Mapping[str, Quote | NoQuote]:
+        """Return one answer per symbol."""
+        now_ms = self._clock.now_utc_ms()
+        return {symbol: self._quote(symbol, now_ms) for symbol in symbols}
+
+    def _quote(self, symbol: str, now_ms: int) -> Quote | NoQuote:
+        instrument = self._instruments.get(symbol)
+        interval = self._bars.interval_of(symbol)
+        if instrument is None or interval is None:
+            return NoQuote(symbol, UnknownReason.NO_BARS, "no bars of this symbol are available")
+        step_ms = interval * 1000
+        following = self._bars.closed(symbol, interval, now_ms - 1, now_ms + 2 * step_ms)
+        if not following or following[0].open_time_ms > now_ms + step_ms:
+            return NoQuote(symbol, UnknownReason.GAP, "no bar begins here")
+        bar = following[0]
+        opened = bar.open if bar.open == bar.open else bar.close
+        bid = (Decimal(repr(opened)) / instrument.price_step).to_integral_value() * instrument.price_step
+        ask = ceil_to(bid * (1 + self._spread), instrument.price_step)
+        return Quote(
+            symbol, scaled(bid, PRICE_SCALE), scaled(ask, PRICE_SCALE), "bars", bar.open_time_ms, now_ms
+        )

@@ -152,14 +152,23 @@ def vocabulary_digest() -> str:
 class Agent:
     """One agent over one account: restored from its journal, stepped cycle by cycle."""
 
-    def __init__(self, policy: Policy, ports: Ports, settings: AgentSettings) -> None:
-        """Lower the policy and build its evaluators; PolicyError where it cannot be lowered."""
+    def __init__(
+        self, policy: Policy, ports: Ports, settings: AgentSettings, served: frozenset[str] | None = None
+    ) -> None:
+        """Lower the policy and build its evaluators; PolicyError where it cannot be lowered.
+
+        ``served`` are the symbols that the sources know at all: of the universe only those are decided.
+        """
         self.policy = policy
         self.ports = ports
         self.settings = settings
         self.state = State()
         self._lowered = dict(lower_all(policy))
-        self._listings = {listing.symbol: listing for listing in policy.traded}
+        self._listings = {
+            listing.symbol: listing
+            for listing in policy.traded
+            if served is None or listing.symbol in served
+        }
         self._evaluators: dict[int, AgreedEvaluator] = {}
         self._makers: dict[int, FactMaker] = {}
         self._layouts: dict[int, Layout] = {}

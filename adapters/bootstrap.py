@@ -1,0 +1,298 @@
+"""The only wiring: which adapter stands behind which port."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from engine.errors import ConfigurationError, NotFoundError, UnavailableError
+from engine.language.load import Loaded, load_policy
+from engine.language.policy import Policy
+from engine.units import MONEY_SCALE
+
+if TYPE_CHECKING:
+    from adapters.journal.reading import ReadJournal
+    from engine.model import Instrument
+    from engine.runtime.cycle import Agent
+    from engine.runtime.ports import BarSource, Calendar, Clock, QuoteSource
+
+SIMULATION_BEGINS_MS: Final = 1_763_389_800_000  # 2025-11-17T14:30Z, a Monday: New York opens
+DEFAULT_POLICY: Final = "default"
+PAPER_FEE: Final = Decimal("0.0002")
+STARTING_CASH: Final = 100_000 * MONEY_SCALE
+_CURRENT: Final = "current-agent"
+
+
+def load_named_policy(name: str) -> Loaded:
+    """Load a policy by path, or by the name of a shipped one; NotFoundError where there is neither."""
+    path = Path(name)
+    if path.is_file():
+        try:
+            return load_policy(path.read_bytes(), str(path))
+        except OSError as error:
+            raise UnavailableError(f"{path}: cannot be read ({error.strerror})") from error
+    import policies
+
+    shipped = policies.shipped()
+    if name in shipped:
+        return load_policy(policies.read(name), f"{name}.yaml")
+    raise NotFoundError(
+        f"there is no policy file '{name}'; shipped policies: {', '.join(shipped)} (name one, or a path)"
+    )
+
+
+# --- where an agent keeps its things ----------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFolder:
+    """The folder of one agent: its journal and the paper venue's file."""
+
+    path: Path
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.path / "journal.db"
+
+    @property
+    def venue(self) -> Path:
+        """The paper venue's file."""
+        return self.path / "venue.db"
+
+
+def agent_folder(state_dir: Path, name: str) -> AgentFolder:
+    """Return the folder of an agent by its name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ConfigurationError(f"'{name}' is no name for an agent: use letters, digits, '.', '_' and '-'")
+    return AgentFolder(state_dir / "agents" / name)
+
+
+def note_current(state_dir: Path, name: str) -> None:
+    """Remember the agent that ran last: what ``explain`` and the others ask when none is named."""
+    try:
+        (state_dir / _CURRENT).write_text(name + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UnavailableError(f"{state_dir}: cannot be written ({error.strerror})") from error
+
+
+def current_agent(state_dir: Path, name: str | None = None) -> AgentFolder:
+    """Return the named agent, or the one that ran last; NotFoundError where there is none."""
+    if name is None:
+        try:
+            name = (state_dir / _CURRENT).read_text(encoding="utf-8").strip()
+        except OSError:
+            raise NotFoundError("no agent has run here yet: 'tradectl run' starts one") from None
+    folder = agent_folder(state_dir, name)
+    if not folder.journal.is_file():
+        raise NotFoundError(f"there is no agent '{name}' in {state_dir}; 'tradectl run' starts one")
+    return folder
+
+
+def open_reader(folder: AgentFolder) -> ReadJournal:
+    """Open an agent's journal for reading, beside the agent if it runs."""
+    from adapters.journal.reading import read_journal
+
+    return read_journal(folder.journal)
+
+
+# --- an agent to run --------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class RunPlan:
+    """An agent, wired; ``end_ms`` is where its data end, None where they do not."""
+
+    agent: Agent
+    clock: Clock
+    folder: AgentFolder
+    name: str
+    notes: list[str]
+    end_ms: int | None
+    symbols: Sequence[str]
+    close: Callable[[], None]
+    interrupt: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    quotes: QuoteSource
+    venue_quotes: QuoteSource
+    bars: BarSource
+    clock: Clock
+    interrupt: Callable[[], None]
+    instruments: dict[str, Instrument]
+    end_ms: int | None
+    finest_seconds: int
+    notes: list[str]
+
+
+def plan_run(
+    policy: Policy,
+    *,
+    state_dir: Path,
+    quotes: str = "sim",
+    agent_name: str | None = None,
+    speed: float | None = None,
+    seed: int = 1,
+    restart: bool = False,
+) -> RunPlan:
+    """Wire an agent: its market from ``quotes`` ("sim" or "bars:GLOB"), the paper venue, its journal.
+
+    Raises ConfigurationError, NotFoundError, UnavailableError or DataError, each saying what to do.
+    """
+    from adapters.brokers.paper import PaperBroker
+    from adapters.calendar import ExchangeCalendars
+    from adapters.journal.store import open_journal
+    from engine.runtime.cycle import Agent, AgentSettings, Ports
+    from engine.verbs.fill import FillModel
+
+    kind, _, argument = quotes.partition(":")
+    if kind not in ("sim", "bars") or (kind == "bars" and not argument):
+        raise ConfigurationError(f"'{quotes}' is no source of quotes: write  sim  or  bars:GLOB")
+    name = agent_name or _agent_name(policy, kind, argument, seed)
+    folder = agent_folder(state_dir, name)
+    if restart:
+        _set_aside(folder)
+    resume_ms = _last_cycle_ms(folder)
+    calendar = ExchangeCalendars()
+    if kind == "sim":
+        market = _simulated(policy, calendar, resume_ms, speed, seed)
+    else:
+        market = _from_files(policy, argument, calendar, resume_ms, speed)
+    with ExitStack() as undo:
+        journal = open_journal(folder.journal, at_ms=market.clock.now_utc_ms())
+        undo.callback(journal.close)
+        broker = PaperBroker(
+            folder.venue,
+            market.venue_quotes,
+            market.clock,
+            FillModel(fee_rate=PAPER_FEE),
+            STARTING_CASH,
+            market.instruments,
+            calendar=calendar,
+        )
+        undo.callback(broker.close)
+        settings = AgentSettings(
+            fee_ppm=int(PAPER_FEE * 1_000_000), finest_cadence_seconds=market.finest_seconds
+        )
+        ports = Ports(market.clock, market.quotes, market.bars, calendar, broker, journal)
+        agent = Agent(policy, ports, settings, served=frozenset(market.instruments))
+        undo.callback(agent.close)
+        note_current(state_dir, name)
+        close = undo.pop_all().close
+    return RunPlan(
+        agent, market.clock, folder, name, market.notes, market.end_ms, tuple(market.instruments), close,
+        market.interrupt,
+    )  # fmt: skip
+
+
+def _agent_name(policy: Policy, kind: str, argument: str, seed: int) -> str:
+    """One journal per policy and market: a market's clock cannot go back."""
+    if kind == "sim":
+        return f"sim-{policy.name}" if seed == 1 else f"sim-{seed}-{policy.name}"
+    digest = hashlib.sha256(str(Path(argument).expanduser().absolute()).encode()).hexdigest()[:8]
+    return f"bars-{policy.name}-{digest}"
+
+
+def _set_aside(folder: AgentFolder) -> None:
+    """Move an agent's folder out of the way; nothing recorded is lost."""
+    if not folder.path.exists():
+        return
+    number = 1
+    while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
+        number += 1
+    try:
+        folder.path.rename(aside)
+    except OSError as error:
+        raise UnavailableError(f"{folder.path}: cannot be set aside ({error.strerror})") from error
+
+
+def _last_cycle_ms(folder: AgentFolder) -> int | None:
+    """Return when the agent's last journalled cycle was, None for a new one."""
+    if not folder.journal.exists():
+        return None
+    reader = open_reader(folder)
+    try:
+        last = reader.last_cycle()
+    finally:
+        reader.close()
+    return None if last is None else last.at_ms
+
+
+def _simulated(
+    policy: Policy, calendar: Calendar, resume_ms: int | None, speed: float | None, seed: int
+) -> _Market:
+    from adapters.clock import SimulatedClock
+    from adapters.quotes.simulated import SimulatedMarket, simulated_instrument
+
+    clock = SimulatedClock(SIMULATION_BEGINS_MS if resume_ms is None else resume_ms, speed)
+    instruments = {
+        listing.symbol: simulated_instrument(listing.symbol, seed) for listing in policy.universe
+    }
+    market = SimulatedMarket(seed, tuple(instruments.values()), calendar, clock)
+    return _Market(market, market, market, clock, clock.interrupt, instruments, None, 0, [])
+
+
+def _from_files(
+    policy: Policy, pattern: str, calendar: Calendar, resume_ms: int | None, speed: float | None
+) -> _Market:
+    from adapters.bars.files import open_bar_files
+    from adapters.clock import SimulatedClock
+    from adapters.quotes.bars import BarQuotes, OpeningQuotes
+    from adapters.symbols import infer_instrument
+    from engine.model import AssetClass
+
+    files = open_bar_files(pattern, calendar)
+    notes = list(files.notes)
+    listed = {listing.symbol: listing for listing in policy.universe}
+    served = [symbol for symbol in listed if symbol in files.symbols]
+    if not served:
+        raise ConfigurationError(
+            f"none of the symbols of policy '{policy.name}' has bars here; the files hold "
+            f"{', '.join(files.symbols)}, the universe {', '.join(listed)}"
+        )
+    unlisted = [symbol for symbol in files.symbols if symbol not in listed]
+    if unlisted:
+        notes.append(f"not in the policy's universe, so not traded: {', '.join(unlisted)}")
+    absent = [listing.symbol for listing in policy.traded if listing.symbol not in served]
+    if absent:
+        notes.append(f"no bars here, so not decided: {', '.join(absent)}")
+    instruments: dict[str, Instrument] = {}
+    first_ms, end_ms, finest = [], [], []
+    for symbol in served:
+        interval = files.interval_of(symbol) or 0
+        series = files.series(symbol, interval)
+        assert series is not None  # a served symbol has a series at its finest interval
+        bars = series.closed(calendar, listed[symbol].calendar, -1, 2**62)
+        instruments[symbol] = infer_instrument(
+            symbol, AssetClass(listed[symbol].asset_class), listed[symbol].calendar, (bar.close for bar in bars)
+        )
+        first_ms.append(calendar.bar_close_ms(listed[symbol].calendar, interval, bars[0].open_time_ms))
+        end_ms.append(calendar.bar_close_ms(listed[symbol].calendar, interval, bars[-1].open_time_ms))
+        finest.append(interval)
+    finest_seconds = min(finest)
+    if finest_seconds > (policy.every_seconds or policy.bars_seconds):
+        notes.append(
+            f"the policy would decide every {policy.every_seconds or policy.bars_seconds} s; the finest bars here "
+            f"have {finest_seconds} s, so it decides at their closes"
+        )
+    clock = SimulatedClock(min(first_ms) - 1 if resume_ms is None else resume_ms, speed)
+    return _Market(
+        BarQuotes(files, clock, calendar, instruments),
+        OpeningQuotes(files, clock, instruments),
+        files,
+        clock,
+        clock.interrupt,
+        instruments,
+        max(end_ms),
+        finest_seconds,
+        notes,
+    )
+
