@@ -22,7 +22,7 @@ condition is asked for only where one of its leaves is Unknown; else silence mea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
@@ -32,7 +32,7 @@ from typing import NamedTuple, Self
 
 from engine.codes import Action, Truth
 from engine.errors import ConfigurationError, TradectlError
-from engine.evaluate.normal_form import MOST_CLAUSES, Clause, Leaf, Sides, compare, normal_forms
+from engine.evaluate.normal_form import MOST_CLAUSES, Clause, Leaf, Sides, normal_forms, truth_of
 from engine.evaluate.reference import ReferenceEvaluator, write_signal
 from engine.evaluate.verdict import Verdict
 from engine.lowered import Atom, Comparison, ConstantTerm, FactTerm, LoweredPolicy, Term
@@ -262,7 +262,7 @@ class _Sheet:
     questions: tuple[_Question, ...]
     head: str
     slots: tuple[tuple[int, str, int], ...]  # slot, text, bit of the field
-    atoms: tuple[tuple[Atom, str, int], ...]
+    atoms: tuple[tuple[Callable[[list[float]], int], str, int], ...]
     nodes: tuple[tuple[int, str, int], ...]
     doubts: tuple[tuple[int, int, str], ...]  # bits of the fields read, bits to take back, text
     settled: int
@@ -282,8 +282,8 @@ class _Sheet:
                 append(text + number_text(value))
             else:
                 unknown |= bit
-        for atom, text, bit in self.atoms:
-            truth = compare(atom, values)
+        for truth_in, text, bit in self.atoms:
+            truth = truth_in(values)
             if truth == _UNKNOWN:
                 unknown |= bit
             else:
@@ -375,7 +375,7 @@ class _Writer:
             f'{_CANARY_FACT},"{marker}":1.0',
             tuple((field.number, texts[field], bit) for field, bit in read.items() if field.letter == _SLOT),
             tuple(
-                (self._policy.atoms[field.number], texts[field], bit)
+                (truth_of(self._policy.atoms[field.number]), texts[field], bit)
                 for field, bit in read.items()
                 if field.letter == _ATOM
             ),
@@ -500,18 +500,21 @@ class DurableEvaluator:
         rules = {node for rule in policy.rules for node in (rule.when, rule.when_entry)}
         writer = _Writer(policy)
         sides = {side for vote in votes for side in (vote.buy, vote.sell) if side >= 0}
-        self._votes = self._stages(writer, sides, set())
-        self._rules = self._stages(writer, rules | gates, gates)
+        self._votes = self._stages(writer, sides, loud=set())
+        self._rules = self._stages(writer, rules | gates, loud=gates)
         self._rulesets: list[_Ruleset] = []
         self._fault = _CLOSED
         self.rebuild()
 
     def _stages(self, writer: _Writer, wanted: set[int], loud: set[int]) -> _Stages:
         forms = normal_forms(self.policy, wanted, self._most_clauses)
+        loud |= forms.open
         cut = {node for level in forms.cuts for node in level}
+        # To find the next rule that fires durable-rules looks through all before it: the loud go first.
+        last = sorted(wanted - cut, key=lambda node: (node not in loud, node))
         return tuple(
-            writer.stage([_Condition(node, forms.sides[node], node in loud | forms.open) for node in nodes])
-            for nodes in (*forms.cuts, sorted(wanted - cut))
+            writer.stage([_Condition(node, forms.sides[node], node in loud) for node in nodes])
+            for nodes in (*forms.cuts, last)
             if nodes
         )
 

@@ -13,14 +13,25 @@ widest operand is *cut*: it is evaluated before, and stands as a leaf of its own
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from math import prod
+from operator import itemgetter
 from typing import NamedTuple
 
 from engine.codes import Truth
 from engine.evaluate.reference import FALSE, TRUE, UNKNOWN, operand_value
-from engine.lowered import Atom, Comparison, ConstantTerm, LoweredPolicy, Node, NodeKind
+from engine.lowered import (
+    Atom,
+    Comparison,
+    ConstantTerm,
+    FactTerm,
+    LoweredPolicy,
+    Node,
+    NodeKind,
+    Term,
+)
 
 MOST_CLAUSES = 64
 """More alternatives than this on one side of a condition, and an operand is cut out."""
@@ -115,7 +126,7 @@ def _constant(truth: int) -> Sides:
 
 def _atom(atom: Atom, index: int) -> Sides:
     if isinstance(atom.left, ConstantTerm) and isinstance(atom.right, ConstantTerm):
-        return _constant(compare(atom, []))
+        return _constant(truth_of(atom)([]))
     return _leaf(False, index)
 
 
@@ -184,10 +195,25 @@ _COMPARE = {
 }
 
 
-def compare(atom: Atom, values: list[float]) -> int:
-    """Return the truth of one atom, its operands computed by the reference evaluator."""
-    left = operand_value(atom.left, atom.steps_per_unit, values)
-    right = operand_value(atom.right, atom.steps_per_unit, values)
-    if left != left or right != right:
-        return UNKNOWN
-    return TRUE if _COMPARE[atom.comparison](left, right) else FALSE
+def truth_of(atom: Atom) -> Callable[[list[float]], int]:
+    """Return the function from values to an atom's truth; its terms are the reference evaluator's."""
+    left, right = _operand(atom.left, atom.steps_per_unit), _operand(atom.right, atom.steps_per_unit)
+    compare = _COMPARE[atom.comparison]
+
+    def truth(values: list[float]) -> int:
+        a, b = left(values), right(values)
+        if a != a or b != b:
+            return UNKNOWN
+        return TRUE if compare(a, b) else FALSE
+
+    return truth
+
+
+def _operand(term: Term, steps_per_unit: int) -> Callable[[list[float]], float]:
+    match term:
+        case FactTerm(slot):
+            return itemgetter(slot)
+        case ConstantTerm(value):
+            return lambda values: value
+        case _:
+            return partial(operand_value, term, steps_per_unit)
