@@ -499,10 +499,13 @@ class Agent:
         new = [symbol for symbol in symbols if symbol not in self._watched]
         if not new:
             return
-        from_ms = dict(self.state.history_from_ms)
-        for lowered in {id(self._policy_of(s)): self._policy_of(s) for s in new}.values():
-            for interval, seconds in history_needed_seconds(lowered, self._calendar_of).items():
-                from_ms.setdefault(interval, now_ms - seconds * 1000)
+        known = dict(self.state.history_from_ms)
+        from_ms = dict(known)
+        for symbol in {id(self._policy_of(symbol)): symbol for symbol in new}.values():
+            needed = history_needed_seconds(self._policy_of(symbol), symbol, self._calendar_of)
+            for interval, seconds in needed.items():
+                if interval not in known:
+                    from_ms[interval] = min(from_ms.get(interval, now_ms), now_ms - seconds * 1000)
         from_ms.setdefault(self.policy.bars_seconds, now_ms - 10 * self.policy.bars_seconds * 1000)
         self.state = replace(self.state, history_from_ms=tuple(sorted(from_ms.items())))
         for symbol in new:

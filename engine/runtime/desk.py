@@ -156,8 +156,10 @@ class BarDesk:
         return len(opens) - first
 
 
-def history_needed_seconds(policy: LoweredPolicy, calendar_of: Callable[[str], str]) -> dict[int, int]:
-    """Return, by interval, how far back bars are needed so that every indicator is warm.
+def history_needed_seconds(
+    policy: LoweredPolicy, symbol: str, calendar_of: Callable[[str], str]
+) -> dict[int, int]:
+    """Return, by interval, how far back bars are needed so that every indicator of a symbol is warm.
 
     Twice the warm-up of recursive indicators, so that a small gap does not leave them cold; stocks trade about a
     fifth of the time, nights, weekends and holidays being what they are.
@@ -168,7 +170,8 @@ def history_needed_seconds(policy: LoweredPolicy, calendar_of: Callable[[str], s
             continue
         for column in columns(slot.series):
             bars = bars_needed(slot.series) * (2 if is_recursive(slot.series) else 1) + 2
-            spread = 1.0 if calendar_of(column.symbol) == ALWAYS_OPEN else 6.5
+            calendar = calendar_of(symbol if column.symbol == SELF else column.symbol)
+            spread = 1.0 if calendar == ALWAYS_OPEN else 6.5
             if column.interval_seconds >= DAY_SECONDS and spread > 1:
                 spread = 1.6
             seconds = int(bars * column.interval_seconds * spread) + 5 * DAY_SECONDS

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
+from engine.codes import UnknownReason
 from engine.evaluate.verdict import Evaluator
 from engine.language.policy import Limit, Listing, Policy
-from engine.lowered import LimitKind, LimitScope, LoweredPolicy
+from engine.lowered import LimitKind, LimitScope, LoweredPolicy, SlotOrigin
 from engine.model import Decision, Instrument, OrderSide, WorkingOrder
 from engine.units import notional
 from engine.verbs.decide import Situation, cost_of, decide
@@ -164,11 +165,20 @@ def plan(
             may_enter=subject.may_enter,
         )
         result = Planned(subject, situation, decide(subject.evaluator, subject.values, situation))
+        note_signals(lowered, subject.values, subject.reasons)
         book.reserve(subject.listing, result.decision, fee_ppm)
         planned.append(result)
         if decided is not None:
             decided(result)
     return planned
+
+
+def note_signals(policy: LoweredPolicy, values: Sequence[float], reasons: bytearray) -> None:
+    """Write the reasons of the voted signals, whose values the evaluator has written."""
+    for index, slot in enumerate(policy.slots):
+        if slot.origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL):
+            value = values[index]
+            reasons[index] = UnknownReason.KNOWN if value == value else UnknownReason.VOTE
 
 
 class _Usage(Sequence[int | None]):
