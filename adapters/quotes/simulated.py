@@ -8,7 +8,7 @@ machine sees the same market, and only IEEE additions and multiplications touch 
    hashed lattice values, interpolated (Perlin 1985, "An image synthesizer", without gradients); the
    longest octave spans 512 blocks, so a price wanders for months and stays near its base.
 2. Inside a block the path is a fractional Brownian bridge by *random midpoint displacement* (Fournier,
-   Fussell, Carpenter 1982) with Hurst exponent 0.6: trends persist a little, so indicators travel.
+   Fussell, Carpenter 1982) with Hurst exponent 0.7: trends persist a little, so indicators travel.
 3. In one block of six the price jumps.
 4. In some hours a symbol is *quiet*: for up to 25 minutes nothing is quoted, and bars that lie wholly
    inside have no trade.
@@ -55,7 +55,7 @@ _WHOLE_SESSION_SECONDS: Final = 86_340
 _BLOCK: Final = 1024
 _OCTAVES: Final = 10
 _SQRT_2: Final = 1.4142135623730951
-_HALVING: Final = 0.6597539553864471  # 2 ** -0.6, the Hurst exponent
+_HALVING: Final = 0.6155722066724582  # 2 ** -0.7, the Hurst exponent
 _JUMP_ONE_IN: Final = 6
 _QUIET_CELL: Final = 256  # slots: 64 minutes
 _QUIET_CELLS: Final = 16
