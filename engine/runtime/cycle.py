@@ -64,6 +64,7 @@ from engine.verbs.ledger import Ledger
 from engine.verbs.lifecycle import OrderConflict, advance_order
 from engine.verbs.plan import Planned, Subject, open_book, plan
 from engine.verbs.record import DecisionRecord, Layout, layout_of
+from engine.verbs.replay import CONTEXT, ENGINE_SEMANTICS, pack_context
 from engine.verbs.state import (
     NEVER,
     STATE_VERSION,
@@ -85,12 +86,6 @@ from engine.verbs.state import (
     unpack_state,
 )
 from engine.vocabulary import FACTS
-
-ENGINE_SEMANTICS: Final = "tradectl-engine/1"
-"""Names the meaning of this release's decisions; it changes when the same facts could decide otherwise."""
-
-CONTEXT: Final = ("quantity", "cash_available", "counted", "fee_ppm", "may_enter")
-"""What a decision depends on beside its facts, in the journal's records."""
 
 CLOCK_BEHIND_MS: Final = 2000
 _UNKNOWN_SECONDS: Final = SessionFacts("closed", 0, 0, 0, 1, 1)
@@ -710,7 +705,6 @@ class Agent:
         lowered = item.subject.evaluator.policy
         if id(lowered) not in self._layouts:
             self._layouts[id(lowered)] = layout_of(lowered, CONTEXT)
-        situation = item.situation
         return DecisionRecord(
             self._layouts[id(lowered)],
             item.subject.values,
@@ -718,13 +712,7 @@ class Agent:
             0,
             item.decision,
             item.subject.working,
-            (
-                situation.quantity,
-                situation.cash_available,
-                int(situation.counted),
-                situation.fee_ppm,
-                int(situation.may_enter),
-            ),
+            pack_context(item.situation, self._desk.last_bar_ms(item.decision.symbol)),
         )
 
 
