@@ -14,6 +14,7 @@ A ``manifest.json`` or ``manifest.yaml`` beside the files says what a name canno
         absent_bars: no_trade    # coverage is proven: an absent bar is a minute without a trade
         allow_jumps: true        # prices that jump as no trading does (see adapters.bars.reading)
 
+What is stated of a name goes before what is stated of a pattern.
 A manifest without ``bars`` belongs to somebody else and is left alone.
 """
 
@@ -24,7 +25,8 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -73,6 +75,20 @@ class _Entry:
     calendar: str
     no_trade: bool = False
     allow_jumps: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What a folder's manifest states: by exact name, and by pattern."""
+
+    named: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    patterns: Sequence[Mapping[str, Any]] = ()
+
+    def entries_for(self, name: str) -> Iterator[Mapping[str, Any]]:
+        """Yield what is stated of a file, the general before the particular."""
+        yield from (entry for entry in self.patterns if fnmatchcase(name, entry["file"]))
+        if name in self.named:
+            yield self.named[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +213,7 @@ def _entries(pattern: str, notes: list[str], failures: list[str]) -> Iterator[_E
     if place.is_dir():
         paths = [path for path in place.rglob("*") if path.name.endswith(_SUFFIXES)]
     taken = 0
-    manifests: dict[Path, list[Mapping[str, Any]]] = {}
+    manifests: dict[Path, _Manifest] = {}
     for path in sorted(paths):
         if path.is_dir() or path.name in _MANIFESTS:
             continue
@@ -218,22 +234,21 @@ def _entries(pattern: str, notes: list[str], failures: list[str]) -> Iterator[_E
         raise NotFoundError(f"no bar file (csv, csv.gz, parquet) matches {pattern}{skipped}")
 
 
-def _entry(path: Path, manifest: Sequence[Mapping[str, Any]]) -> _Entry:
+def _entry(path: Path, manifest: _Manifest) -> _Entry:
     parts = path.name[: path.name.index(".csv") if ".csv" in path.name else path.name.rindex(".")].split("_")
     intervals = [seconds for part in parts[1:] if (seconds := _interval_seconds(part))]
     symbol = parts[0].upper()
     entry = _Entry(path, symbol, intervals[0] if intervals else 0, calendar_of(symbol))
-    for stated in manifest:
-        if path.match(str(stated["file"])):
-            symbol = stated.get("symbol", entry.symbol)
-            entry = replace(
-                entry,
-                symbol=symbol,
-                interval_seconds=stated.get("interval", entry.interval_seconds),
-                calendar=stated.get("calendar", calendar_of(symbol)),
-                no_trade=stated.get("absent_bars") == "no_trade",
-                allow_jumps=stated.get("allow_jumps", False),
-            )
+    for stated in manifest.entries_for(path.name):
+        symbol = stated.get("symbol", entry.symbol)
+        entry = _Entry(
+            path,
+            symbol,
+            stated.get("interval", entry.interval_seconds),
+            stated.get("calendar", entry.calendar if symbol == entry.symbol else calendar_of(symbol)),
+            stated["absent_bars"] == "no_trade" if "absent_bars" in stated else entry.no_trade,
+            stated.get("allow_jumps", entry.allow_jumps),
+        )
     if not _SYMBOL.fullmatch(entry.symbol):
         raise DataError(f"{path}: {entry.symbol!a} is no symbol; name the file SYMBOL_INTERVAL.csv")
     return entry
@@ -248,19 +263,23 @@ def _interval_seconds(text: str) -> int:
     return seconds if seconds <= DAY_SECONDS else 0
 
 
-def _manifest(folder: Path, notes: list[str]) -> list[Mapping[str, Any]]:
+def _manifest(folder: Path, notes: list[str]) -> _Manifest:
     """Read our manifest of a folder: entries with ``interval`` in seconds; empty if there is none."""
     path = next((folder / name for name in _MANIFESTS if (folder / name).is_file()), None)
     if path is None:
-        return []
+        return _Manifest()
     document = _document(path)
     if not isinstance(document, dict) or "bars" not in document:
         notes.append(f"{path}: not ours (no 'bars'), left alone")
-        return []
+        return _Manifest()
     entries = document["bars"]
     if not isinstance(entries, list):
         raise DataError(f"{path}: 'bars' must be a list of entries with 'file'")
-    return [_checked_entry(f"{path}: bars[{index}]", entry) for index, entry in enumerate(entries)]
+    checked = [_checked_entry(f"{path}: bars[{index}]", entry) for index, entry in enumerate(entries)]
+    return _Manifest(
+        {entry["file"]: entry for entry in checked},
+        [entry for entry in checked if set("*?[") & set(entry["file"])],
+    )
 
 
 def _document(path: Path) -> object:

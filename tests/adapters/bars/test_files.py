@@ -106,6 +106,22 @@ def test_a_manifest_says_what_the_name_does_not(tmp_path: Path) -> None:
     assert files.calendar_of("ON") == "24/7"
 
 
+def test_a_name_goes_before_a_pattern(tmp_path: Path) -> None:
+    """A pattern states what is common; the file's own entry adds to it and overrides it."""
+    rows = flat_rows(_START, 60, 12)
+    del rows[5]
+    for symbol in ("btc", "eth"):
+        write_csv(tmp_path / f"{symbol}-usd_1m.csv", rows)
+    entries = [
+        {"file": "btc-usd_1m.csv", "symbol": "XBT-USD"},
+        {"file": "eth-usd_1m.csv", "absent_bars": "unknown"},
+        {"file": "*.csv", "absent_bars": "no_trade"},
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps({"bars": entries}))
+    files = _open(tmp_path)
+    assert [len(files.closed(symbol, 60, 0, _EVER)) for symbol in ("XBT-USD", "ETH-USD")] == [12, 11]
+
+
 def test_a_foreign_manifest_is_left_alone(tmp_path: Path) -> None:
     """A manifest.json without our key is noted and not read further."""
     write_csv(tmp_path / "btc-usd_1m.csv", flat_rows(_START, 60, 12))
