@@ -218,7 +218,7 @@ class ReadJournal:
     def cycles(self, from_ms: int | None = None, to_ms: int | None = None) -> Iterator[StoredCycle]:
         """Yield the cycles with ``from_ms <= at_ms <= to_ms``, oldest first, with all decisions."""
         with self._reading() as connection:
-            names = dict(connection.execute(select(t.symbols.c.id, t.symbols.c.name)).tuples())
+            names = _symbol_names(connection)
             first = self._first_cycle_id(connection, from_ms)
             for row, images in self._walk(connection, first, self._last_cycle_id(connection, to_ms)):
                 with self._naming(f"cycle {row.id}"):
@@ -367,7 +367,7 @@ class ReadJournal:
 
     def _wrong_records(self, connection: Connection) -> Iterator[str]:
         """Decode every record; after a wrong one its symbol's chain starts again at the next full one."""
-        names = dict(connection.execute(select(t.symbols.c.id, t.symbols.c.name)).tuples())
+        names = _symbol_names(connection)
         images: dict[int, Image] = {}
         before = None
         broken_until = 0
@@ -660,6 +660,10 @@ def _account_event(row: _Row) -> AccountEvent:
 
 def _incident(row: _Row) -> Incident:
     return Incident(row.kind, row.at_ms, row.detail, row.symbol, row.client_id)
+
+
+def _symbol_names(connection: Connection) -> dict[int, str]:
+    return {row.id: row.name for row in connection.execute(select(t.symbols))}
 
 
 def _bytes(path: Path, suffix: str = "") -> int:
