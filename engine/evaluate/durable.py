@@ -1,8 +1,7 @@
 """The durable-rules evaluator: the rules engine that fires a live agent's rules.
 
-This is the only module that knows durable-rules, and it knows the C module alone.  Outside a narrow envelope
-that module crashes, loses firings or fires wrong rules, so everything here stays inside it
-(``docs/explanation`` has the evidence):
+This is the only module that knows durable-rules, and it knows the C module alone.  Outside a
+narrow envelope that module crashes, loses firings or fires wrong rules, so everything stays inside it:
 
 * One flat fact at a time: assert it, complete every activation until there is none, retract it.
   Derived facts (signals, cut conditions) are flat facts of a later evaluation.
@@ -41,6 +40,8 @@ CLAUSES_PER_GROUP = 28
 GROUPS_PER_RULESET = 32
 FIELDS_PER_FACT = 200
 """The envelope; the C tables overflow silently or with an error at 65, 513 and 255."""
+_MOST_CLAUSES = CLAUSES_PER_GROUP * (GROUPS_PER_RULESET - 1)
+"""In one ruleset: the canaries have a group of their own."""
 
 _FALSE, _TRUE, _UNKNOWN = int(Truth.FALSE), int(Truth.TRUE), int(Truth.UNKNOWN)
 
@@ -316,30 +317,25 @@ class _Writer:
         """Return as many sheets as the envelope asks for; a condition is never divided."""
         sheets = []
         waiting: list[_Condition] = []
+        clauses, fields = 0, set[_Field]()
         for condition in conditions:
-            if not self._fit([condition]):
+            more_clauses = sum(len(side) for side in condition.sides)
+            more_fields = self._fields(condition.sides.leaves())
+            if more_clauses > _MOST_CLAUSES or len(more_fields) + 1 > FIELDS_PER_FACT:
                 raise ConfigurationError(
-                    f"policy {self._policy.name}: one condition reads more than {FIELDS_PER_FACT} facts "
+                    f"policy {self._policy.name}: one condition reads {FIELDS_PER_FACT} facts or more, "
                     "or has more alternatives than durable-rules can hold. Divide it into several rules."
                 )
-            if not self._fit([*waiting, condition]):
-                sheets.append(self._sheet(waiting))
-                waiting = []
+            clauses += more_clauses
+            fields |= more_fields
             waiting.append(condition)
-        if waiting:
-            sheets.append(self._sheet(waiting))
-        return tuple(sheets)
+            if clauses > _MOST_CLAUSES or len(fields) + len(waiting) > FIELDS_PER_FACT:
+                sheets.append(self._sheet(waiting[:-1]))
+                waiting, clauses, fields = [condition], more_clauses, more_fields
+        return (*sheets, self._sheet(waiting)) if waiting else ()
 
     def _fields(self, leaves: Iterable[Leaf]) -> set[_Field]:
         return {field for leaf in leaves for field in self._language.fields(leaf)}
-
-    def _fit(self, conditions: list[_Condition]) -> bool:
-        clauses = sum(len(side) for condition in conditions for side in condition.sides)
-        fields = {field for condition in conditions for field in self._fields(condition.sides.leaves())}
-        return (
-            clauses <= CLAUSES_PER_GROUP * (GROUPS_PER_RULESET - 1)
-            and len(fields) + len(conditions) <= FIELDS_PER_FACT
-        )
 
     def _sheet(self, conditions: list[_Condition]) -> _Sheet:
         name = self._language.name
@@ -351,14 +347,15 @@ class _Writer:
             fields = sorted(self._fields(condition.sides.leaves()))
             for field in fields:
                 read.setdefault(field, 1 << len(read))
+            guarded = False
             for guard, clause, bits in self._clauses(condition, set(fields)):
+                guarded = guarded or guard >= 0
                 if clause:
                     asked[guard, clause] = asked.get((guard, clause), 0) | condition.byte(bits)
                 else:
                     settled |= condition.byte(bits)
             if not condition.loud:
                 settled |= condition.byte(_SILENCE_IS_FALSE)
-                guarded = any(guard == condition.node for guard, _ in asked)
                 doubts.append(
                     (
                         sum(read[field] for field in fields),

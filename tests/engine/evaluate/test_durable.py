@@ -118,7 +118,7 @@ def assert_equal(
     evaluator: DurableEvaluator, values: list[float], stated: int = 0, bits: int = 0, unknown_bits: int = 0
 ) -> None:
     """The verdict and every slot written are the reference evaluator's."""
-    reference = ReferenceEvaluator(evaluator.policy)
+    reference = evaluator._reference
     theirs, ours = list(values), list(values)
     expected = reference.verdict(theirs, stated, bits, unknown_bits)
     assert evaluator.verdict(ours, stated, bits, unknown_bits) == expected
@@ -465,12 +465,28 @@ def test_more_than_one_ruleset() -> None:
             assert_equal(evaluator, wide_values(draw, 60, 0.1))
 
 
+def test_the_largest_condition() -> None:
+    """A condition of as many facts as fit is evaluated, and so is one beside it."""
+    atoms, nodes = leaves(199)
+    nodes += [Node(NodeKind.ALL, children=tuple(range(199))), Node(NodeKind.ANY, children=tuple(range(199)))]
+    large = policy(199, atoms, nodes, [rule(0, Action.SELL, 199), rule(1, Action.HOLD, 200)])
+    with DurableEvaluator(large) as evaluator:
+        for values in (
+            [1.0] * 199,
+            [0.0] * 199,
+            [1.0] * 198 + [NAN],
+            [0.0] * 198 + [NAN],
+            [NAN] * 198 + [0.0],
+        ):
+            assert_equal(evaluator, values)
+
+
 def test_a_condition_too_large_is_refused() -> None:
     """A condition of more facts than a fact may have fields is a message, not a wrong answer."""
-    atoms, nodes = leaves(201)
-    nodes.append(Node(NodeKind.ALL, children=tuple(range(201))))
-    with pytest.raises(ConfigurationError, match="reads more than 200 facts"):
-        DurableEvaluator(policy(201, atoms, nodes, [rule(0, Action.SELL, 201)]))
+    atoms, nodes = leaves(200)
+    nodes.append(Node(NodeKind.ALL, children=tuple(range(200))))
+    with pytest.raises(ConfigurationError, match="reads 200 facts or more"):
+        DurableEvaluator(policy(200, atoms, nodes, [rule(0, Action.SELL, 200)]))
 
 
 # --- faults -----------------------------------------------------------------------------------
