@@ -173,6 +173,7 @@ class Agent:
         self._watched: set[str] = set()
         self._zone = ZoneInfo(policy.timezone)
         self._nonce = ""
+        self._cursor: str | None = None
         self._unguarded_since: dict[str, int] = {}
 
     # --- start --------------------------------------------------------------------------------
@@ -394,11 +395,13 @@ class Agent:
     def _take_fills(self, events: Sequence[IntentEvent], heard: _Heard) -> None:
         """Keep events with the fills that came with them, in one receipt: neither is known without the other."""
         journal = self.ports.journal
-        known_cursor = journal.fill_cursor()
-        fills, cursor = self.ports.broker.fills_since(known_cursor)
-        if not events and not fills and cursor == known_cursor:
+        if self._cursor is None:
+            self._cursor = journal.fill_cursor()
+        fills, cursor = self.ports.broker.fills_since(self._cursor)
+        if not events and not fills and cursor == self._cursor:
             return
         fresh = journal.append_receipt(events, fills, cursor)
+        self._cursor = cursor
         heard.fills += fresh
         happened: tuple[Event, ...] = (*events, *fresh)
         for item in happened:
@@ -494,15 +497,18 @@ class Agent:
         new = [symbol for symbol in symbols if symbol not in self._watched]
         if not new:
             return
-        known = dict(self.state.history_from_ms)
+        known = {(calendar, interval): at_ms for calendar, interval, at_ms in self.state.history_from_ms}
         from_ms = dict(known)
         for symbol in {id(self._policy_of(symbol)): symbol for symbol in new}.values():
             needed = history_needed_seconds(self._policy_of(symbol), symbol, self._calendar_of)
-            for interval, seconds in needed.items():
-                if interval not in known:
-                    from_ms[interval] = min(from_ms.get(interval, now_ms), now_ms - seconds * 1000)
-        from_ms.setdefault(self.policy.bars_seconds, now_ms - 10 * self.policy.bars_seconds * 1000)
-        self.state = replace(self.state, history_from_ms=tuple(sorted(from_ms.items())))
+            for source, seconds in needed.items():
+                if source not in known:
+                    from_ms[source] = min(from_ms.get(source, now_ms), now_ms - seconds * 1000)
+        interval = self.policy.bars_seconds
+        for symbol in new:
+            from_ms.setdefault((self._calendar_of(symbol), interval), now_ms - 10 * interval * 1000)
+        history = tuple(sorted((*source, at_ms) for source, at_ms in from_ms.items()))
+        self.state = replace(self.state, history_from_ms=history)
         for symbol in new:
             self._desk.watch(symbol, self._policy_of(symbol), from_ms)
             self._watched.add(symbol)

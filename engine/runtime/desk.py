@@ -30,6 +30,7 @@ class _Cursor:
     last_open_ms: int
     started: bool = False
     missing: int = 0
+    due_ms: int = 0  # no expected bar closes before
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class _Watched:
     own: _Cursor
     sources_of: tuple[frozenset[tuple[str, int]], ...]
     fresh_bars: list[Bar] = field(default_factory=list)
+    readings: dict[str, Known] | None = None  # until a source moves
 
 
 class BarDesk:
@@ -57,13 +59,17 @@ class BarDesk:
         self._bars_seconds = bars_seconds
         self._watched: dict[str, _Watched] = {}
 
-    def watch(self, symbol: str, policy: LoweredPolicy, from_ms: Mapping[int, int]) -> None:
-        """Compute a policy's series for a symbol, from the bars that open at or after ``from_ms`` of their interval."""
+    def watch(self, symbol: str, policy: LoweredPolicy, from_ms: Mapping[tuple[str, int], int]) -> None:
+        """Compute a policy's series for a symbol.
+
+        ``from_ms`` says, by calendar and interval, from which open time on bars are taken in.
+        """
         slots = [slot for slot in policy.slots if slot.origin is SlotOrigin.SERIES and slot.series is not None]
         nodes: list[SeriesNode] = [slot.series for slot in slots if slot.series is not None]
         series = SeriesEngine(nodes, symbol)
         cursors = {
-            source: _Cursor(from_ms.get(source[1], 0) - 1) for source in sorted(series.sources)
+            source: _Cursor(from_ms.get((self._calendar_of(source[0]), source[1]), 0) - 1)
+            for source in sorted(series.sources)
         }
         sources_of = tuple(
             frozenset(
@@ -72,14 +78,16 @@ class BarDesk:
             )
             for node in nodes
         )
-        own = _Cursor(from_ms.get(self._bars_seconds, 0) - 1)
+        own = _Cursor(from_ms.get((self._calendar_of(symbol), self._bars_seconds), 0) - 1)
         self._watched[symbol] = _Watched(tuple(slot.name for slot in slots), series, cursors, own, sources_of)
 
     def update(self, symbol: str, now_ms: int) -> None:
         """Take in all bars of a symbol's sources that closed at or before now."""
         watched = self._watched[symbol]
         for source, cursor in watched.cursors.items():
-            self._read(watched, source, cursor, now_ms)
+            if now_ms >= cursor.due_ms:
+                self._read(watched, source, cursor, now_ms)
+                watched.readings = None
         own = watched.own
         fresh = self._bars.closed(symbol, self._bars_seconds, own.last_open_ms, now_ms)
         watched.fresh_bars = list(fresh)
@@ -107,6 +115,14 @@ class BarDesk:
             cursor.last_open_ms = open_ms
             at += 1
         cursor.missing = missing
+        cursor.due_ms = 0 if missing else self._next_close_ms(symbol, interval, cursor.last_open_ms, now_ms)
+
+    def _next_close_ms(self, symbol: str, interval: int, last_open_ms: int, now_ms: int) -> int:
+        """Return when the next expected bar closes, or an earlier instant to look again."""
+        name = self._calendar_of(symbol)
+        horizon_ms = now_ms + interval * 1000
+        coming = self._calendar.expected_bars(name, interval, last_open_ms + 1, horizon_ms)
+        return self._calendar.bar_close_ms(name, interval, coming[0]) if coming else horizon_ms
 
     def expected(self, symbol: str, interval: int, start_ms: int, now_ms: int) -> Sequence[int]:
         """Return the open times of the bars expected from ``start_ms`` on that have closed by now."""
@@ -117,9 +133,11 @@ class BarDesk:
             end -= 1
         return found[:end]
 
-    def readings(self, symbol: str) -> dict[str, Known]:
-        """Return the value of every series slot, by name."""
+    def readings(self, symbol: str) -> Mapping[str, Known]:
+        """Return the value of every series slot, by name; the same until a bar comes or is missed."""
         watched = self._watched[symbol]
+        if watched.readings is not None:
+            return watched.readings
         result: dict[str, Known] = {}
         for name, sources, value in zip(
             watched.names, watched.sources_of, watched.series.values(), strict=True
@@ -133,6 +151,7 @@ class BarDesk:
                 result[name] = known(value.value)
             else:
                 result[name] = unknown(value.reason)
+        watched.readings = result
         return result
 
     def fresh_bars(self, symbol: str) -> Sequence[Bar]:
@@ -158,22 +177,22 @@ class BarDesk:
 
 def history_needed_seconds(
     policy: LoweredPolicy, symbol: str, calendar_of: Callable[[str], str]
-) -> dict[int, int]:
-    """Return, by interval, how far back bars are needed so that every indicator of a symbol is warm.
+) -> dict[tuple[str, int], int]:
+    """Return, by calendar and interval, how far back bars are needed so that a symbol's indicators are warm.
 
     Twice the warm-up of recursive indicators, so that a small gap does not leave them cold; stocks trade about a
     fifth of the time, nights, weekends and holidays being what they are.
     """
-    needed: dict[int, int] = {}
+    needed: dict[tuple[str, int], int] = {}
     for slot in policy.slots:
         if slot.series is None:
             continue
         for column in columns(slot.series):
             bars = bars_needed(slot.series) * (2 if is_recursive(slot.series) else 1) + 2
-            calendar = calendar_of(symbol if column.symbol == SELF else column.symbol)
-            spread = 1.0 if calendar == ALWAYS_OPEN else 6.5
+            source = calendar_of(symbol if column.symbol == SELF else column.symbol), column.interval_seconds
+            spread = 1.0 if source[0] == ALWAYS_OPEN else 6.5
             if column.interval_seconds >= DAY_SECONDS and spread > 1:
                 spread = 1.6
             seconds = int(bars * column.interval_seconds * spread) + 5 * DAY_SECONDS
-            needed[column.interval_seconds] = max(needed.get(column.interval_seconds, 0), seconds)
+            needed[source] = max(needed.get(source, 0), seconds)
     return needed

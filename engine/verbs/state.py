@@ -82,7 +82,7 @@ class State:
     latched_drawdown: float = 0.0
     cycle: int = 0
     cycle_ms: int = NEVER
-    history_from_ms: tuple[tuple[int, int], ...] = ()  # (interval in seconds, first bar) of the indicators
+    history_from_ms: tuple[tuple[str, int, int], ...] = ()  # (calendar, interval in seconds, first bar)
     agent_state: str = "active"
     halt_reason: str = ""
 
@@ -398,7 +398,7 @@ def unpack_state(version: int, packed: bytes) -> State:
             latched_drawdown=data["latched_drawdown"],
             cycle=data["cycle"],
             cycle_ms=data["cycle_ms"],
-            history_from_ms=tuple((interval, at) for interval, at in data["history_from_ms"]),
+            history_from_ms=tuple((name, interval, at) for name, interval, at in data["history_from_ms"]),
             agent_state=data["agent_state"],
             halt_reason=data["halt_reason"],
         )
