@@ -86,6 +86,18 @@ class Bar:
     traded: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """The calendar at one instant.  Spans are seconds, capped at 3650 days where unbounded."""
+
+    session: str  # pre, regular, post, closed
+    until_close_seconds: int  # of the regular session under way or next to open
+    since_open_seconds: int  # of the latest regular open
+    next_closure_seconds: int  # length of the closure that follows the current or next session
+    session_of_week: int  # 1 is the first session of the ISO week
+    session_of_month: int
+
+
 class OrderSide(StrEnum):
     """The side of an order at the venue."""
 

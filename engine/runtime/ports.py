@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.model import Bar, Fill, Instrument, NoQuote, OrderReport, OrderRequest, Quote
+from engine.model import SessionFacts as SessionFacts
 
 
 class Clock(Protocol):
@@ -46,18 +47,6 @@ class BarSource(Protocol):
 
     def interval_of(self, symbol: str) -> int | None:
         """Return the finest interval served for a symbol, seconds; None if it is not served."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionFacts:
-    """The calendar at one instant.  Spans are seconds, capped at 3650 days where unbounded."""
-
-    session: str  # pre, regular, post, closed
-    until_close_seconds: int  # of the regular session under way or next to open
-    since_open_seconds: int  # of the latest regular open
-    next_closure_seconds: int  # length of the closure that follows the current or next session
-    session_of_week: int  # 1 is the first session of the ISO week
-    session_of_month: int
 
 
 class Calendar(Protocol):

@@ -15,8 +15,7 @@ from typing import Final
 from engine.codes import IntentState, UnknownReason
 from engine.language.policy import Listing
 from engine.lowered import FactSlot, LoweredPolicy, Once, SlotOrigin
-from engine.model import Instrument, NoQuote, OrderSide, Quote
-from engine.runtime.ports import SessionFacts
+from engine.model import Instrument, NoQuote, OrderSide, Quote, SessionFacts
 from engine.units import (
     ELAPSED_CAP_SECONDS,
     MONEY_SCALE,
