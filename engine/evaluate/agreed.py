@@ -6,6 +6,7 @@ disagreement is in ``engine.evaluate.agreement``; this file runs the evaluators 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from engine.codes import Truth
@@ -56,9 +57,14 @@ class AgreedEvaluator:
         )
         if not agreement.agreed:
             self.disagreements.append(agreement)
-            if self.durable is not None:
-                self.durable.rebuild()
+            self._rebuild()
         return agreement.verdict
+
+    def _rebuild(self) -> None:
+        """Build the rules engine anew; one that cannot be built says so again in the next cycle."""
+        if self.durable is not None:
+            with suppress(EngineFault):
+                self.durable.rebuild()
 
     def standing_exit(self, values: list[float], stated: int = 0) -> tuple[int, int]:
         """Return the first standing exit; where the evaluators differ it is Unknown, which forbids the entry."""

@@ -90,6 +90,7 @@ INTEGRITY_GATES: Final[tuple[tuple[str, frozenset[str], str | None], ...]] = (
     ("clock", _BUY, "clock_state != ok"),
     ("unsendable", frozenset({"sell", "protective"}), "unsendable"),
     ("would-exit", _BUY, None),
+    ("disagreement", frozenset({"buy", "sell"}), None),
 )
 """The built-in vetoes (language reference, "Integrity"): name, what they veto, condition."""
 
