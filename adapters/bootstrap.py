@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.runtime.cycle import Agent
     from engine.runtime.ports import BarSource, Calendar, Clock, QuoteSource
 
-SIMULATION_BEGINS_MS: Final = 1_763_389_800_000  # 2025-11-17T14:30Z, a Monday: New York opens
+SIMULATION_BEGINS_MS: Final = 1_762_353_000_000  # 2025-11-05T14:30Z, a Wednesday: New York opens
 DEFAULT_POLICY: Final = "default"
 PAPER_FEE: Final = Decimal("0.0002")
 STARTING_CASH: Final = 100_000 * MONEY_SCALE

@@ -184,6 +184,24 @@ class ReadJournal:
             row = connection.execute(_heads().order_by(t.cycles.c.id.desc()).limit(1)).first()
         return None if row is None else _head(row)
 
+    def cycle_head(self, cycle: int) -> CycleHead | None:
+        """Return a cycle's head by its number; None where it is not kept."""
+        with self._reading() as connection:
+            row = connection.execute(_heads().where(t.cycles.c.id == cycle)).first()
+        return None if row is None else _head(row)
+
+    def recent_heads(self, count: int) -> Sequence[CycleHead]:
+        """Return the heads of the newest ``count`` cycles, oldest first."""
+        query = _heads().order_by(t.cycles.c.id.desc()).limit(count)
+        with self._reading() as connection:
+            return tuple(_head(row) for row in connection.execute(query))[::-1]
+
+    def policies(self) -> Sequence[tuple[PolicyText, int]]:
+        """Return every policy that was made to decide here, oldest first, with when it was added."""
+        query = select(t.policies).order_by(t.policies.c.id)
+        with self._reading() as connection:
+            return tuple((_policy(row), row.added_ms) for row in connection.execute(query))
+
     def decision_at(self, symbol: str, at_ms: int | None = None) -> StoredDecision | None:
         """Return the symbol's last decision at or before ``at_ms`` (None: the newest)."""
         with self._reading() as connection:

@@ -9,7 +9,7 @@ the journal's own events, so that a restart replays to the same state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -22,7 +22,7 @@ from engine.language.lower import lower, lower_all
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy
 from engine.model import Fill, Instrument, NoQuote, OrderReport, OrderRequest, OrderSide, Quote
-from engine.runtime.desk import BarDesk, history_needed_seconds
+from engine.runtime.desk import ALWAYS_OPEN, DAY_SECONDS, BarDesk, history_needed_seconds
 from engine.runtime.journal_port import (
     AccountEvent,
     AccountNumbers,
@@ -47,6 +47,7 @@ from engine.runtime.ports import (
     SessionFacts,
     VenueAccount,
 )
+from engine.runtime.restore import after, restored
 from engine.units import PRICE_SCALE
 from engine.verbs.facts import (
     AccountFigures,
@@ -70,25 +71,18 @@ from engine.verbs.state import (
     STATE_VERSION,
     BarSeen,
     CancelAsked,
-    CashMoved,
     EquitySeen,
-    Filled,
-    Frozen,
     IntentPlanned,
-    OrderMoved,
     QuoteSeen,
-    Rebased,
     State,
-    StateEvent,
     advance,
     forget_buys,
     pack_state,
-    unpack_state,
 )
 from engine.vocabulary import FACTS
 
 CLOCK_BEHIND_MS: Final = 2000
-_UNKNOWN_SECONDS: Final = SessionFacts("closed", 0, 0, 0, 1, 1)
+_DAY_MS: Final = DAY_SECONDS * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +123,14 @@ class CycleReport:
     fills: Sequence[Fill]
     incidents: Sequence[Incident]
     unguarded: Sequence[str]
+    events: Sequence[IntentEvent] = ()
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What the broker said in one round."""
+class Heard:
+    """What the broker said in one round: in the journal already."""
 
+    events: list[IntentEvent] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
 
@@ -182,16 +178,8 @@ class Agent:
         """Restore the state, keep the policy, and bring what was under way to its end."""
         journal = self.ports.journal
         self._nonce = journal.nonce()
-        restored = journal.state()
-        sequence = 0
-        last = journal.last_cycle()
-        if restored is not None:
-            cycle, snapshot = restored
-            self.state = unpack_state(snapshot.version, snapshot.packed)
-            sequence = last.sequence if last is not None and last.cycle == cycle else 0
-        for _, event in journal.events_after(sequence):
-            self._apply(event)
-        if last is None and self.state.ledger == Ledger():
+        self.state = restored(journal, self._least_held)
+        if self.state.cycle == 0 and self.state.ledger == Ledger():
             opening = AccountEvent("deposit", self._now_ms(), self.ports.broker.account().cash, "opening cash")
             if opening.amount:
                 journal.append_account_event(opening)
@@ -208,7 +196,7 @@ class Agent:
             ),
             self._now_ms(),
         )
-        heard = _Heard()
+        heard = Heard()
         for intent, event in journal.pending_intents():
             self._resume(intent, event, heard)
         for symbol, memory in self.state.memories.items():
@@ -217,7 +205,7 @@ class Agent:
         self._hear(heard)
         return heard.incidents
 
-    def _resume(self, intent: Intent, event: IntentEvent, heard: _Heard) -> None:
+    def _resume(self, intent: Intent, event: IntentEvent, heard: Heard) -> None:
         """Bring an intent whose fate was open at the crash to a known state: same id, never decided again."""
         if event.state not in (IntentState.PLANNED, IntentState.AMBIGUOUS):
             return
@@ -239,37 +227,62 @@ class Agent:
         return max(self.ports.clock.now_utc_ms(), self.state.cycle_ms, 0)
 
     def next_cycle_ms(self) -> int:
-        """Return when the next cycle is due: at the policy's cadence, after the last one."""
+        """Return when the next cycle is due: at the policy's cadence, after the last one.
+
+        The cadence is ``every`` where quotes are as fine as that, else the closes of the bars that are there.
+        """
         now_ms = self._now_ms()
-        finest = self.settings.finest_cadence_seconds
-        if self.policy.every_seconds is not None:
-            step = max(self.policy.every_seconds, finest) * 1000
-            return now_ms - now_ms % step + step
-        interval = max(self.policy.bars_seconds, finest)
-        due: list[int] = []
-        for calendar in {listing.calendar for listing in self.policy.traded}:
-            for days in (2, 12):
-                expected = self.ports.calendar.expected_bars(
-                    calendar, interval, now_ms - 86_400_000 - interval * 1000, now_ms + days * 86_400_000
-                )
-                closes = (
-                    self.ports.calendar.bar_close_ms(calendar, interval, open_ms)
-                    for open_ms in _near(expected, now_ms, interval)
-                )
-                found = next((close for close in closes if close > now_ms), None)
-                if found is not None:
-                    due.append(found)
-                    break
+        every, finest = self.policy.every_seconds, self.settings.finest_cadence_seconds
+        if every is not None and every >= finest:
+            return now_ms - now_ms % (every * 1000) + every * 1000
+        interval = finest if every is not None else max(self.policy.bars_seconds, finest)
+        calendars = {listing.calendar for listing in self._listings.values()}
+        due = [close for name in calendars if (close := self._next_close_ms(name, interval, now_ms))]
         return min(due, default=now_ms + interval * 1000)
+
+    def _next_close_ms(self, calendar: str, interval: int, now_ms: int) -> int | None:
+        """Return when the next bar of a calendar closes; None where none does within twelve days."""
+        # what closes after now opened after this; a daily bar carries the date of its session
+        start_ms = now_ms - (2 * _DAY_MS if interval == DAY_SECONDS else interval * 1000)
+        for horizon_ms in (interval * 1000, 2 * _DAY_MS, 12 * _DAY_MS):
+            expected = self.ports.calendar.expected_bars(calendar, interval, start_ms, now_ms + horizon_ms)
+            for open_ms in expected:
+                close_ms = self.ports.calendar.bar_close_ms(calendar, interval, open_ms)
+                if close_ms > now_ms:
+                    return close_ms
+        return None
+
+    def next_wake_ms(self) -> int:
+        """Return when to act next: at the next cycle, or to ``tend`` open orders before it.
+
+        Their time to live may end between two cycles, and what rests outside the session meets the open.
+        """
+        now_ms = self._now_ms()
+        due = [self.next_cycle_ms()]
+        for symbol, memory in self.state.memories.items():
+            if memory.working is None or memory.frozen:
+                continue
+            calendar, expires_ms = self._calendar_of(symbol), memory.working.expires_ms
+            if expires_ms is not None and expires_ms > now_ms:
+                due.append(expires_ms)
+            if calendar != ALWAYS_OPEN and self.ports.calendar.facts(calendar, now_ms).session != "regular":
+                opens = self.ports.calendar.expected_bars(calendar, 60, now_ms + 1, due[0])
+                due += opens[:1]
+        return min(due)
+
+    def tend(self) -> Heard:
+        """Between two cycles: end what is over, and take in what became of open orders."""
+        heard = Heard()
+        self._expire(heard)
+        self._hear(heard)
+        return heard
 
     # --- the cycle ----------------------------------------------------------------------------
 
     def cycle(self) -> CycleReport:
         """Run one cycle now."""
         journal = self.ports.journal
-        heard = _Heard()
-        self._expire(heard)
-        self._hear(heard)
+        heard = self.tend()
         now_ms = self._now_ms()
         behind = self.ports.clock.now_utc_ms() < self.state.cycle_ms - CLOCK_BEHIND_MS
 
@@ -323,8 +336,9 @@ class Agent:
         for intent in intents:
             self._send(intent, heard)
         return CycleReport(
-            cycle, now_ms, figures, planned, intents, tuple(heard.fills), tuple(incidents), unguarded
-        )
+            cycle, now_ms, figures, planned, intents, tuple(heard.fills), tuple(incidents), unguarded,
+            tuple(heard.events),
+        )  # fmt: skip
 
     def _commit(self, journal: JournalPort, record: CycleRecord) -> list[Intent]:
         """Make the cycle durable; on a full disk at least its sells, out of the reserve."""
@@ -340,16 +354,27 @@ class Agent:
                 ) from nothing
             if not sells:
                 raise UnavailableError(f"the journal is full: {error}") from error
+            for intent in record.intents:
+                if intent.order.side is OrderSide.BUY:
+                    self._forget(intent)
             return sells
         return list(record.intents)
 
+    def _forget(self, intent: Intent) -> None:
+        """Take back a buy that was planned and could not be made durable: it is never sent."""
+        memory = self.state.memory(intent.order.symbol)
+        if memory.working_once:
+            memory = memory.with_stamp(intent.rule, None)
+        memory = replace(memory, working=None, working_once=False, working_level=False)
+        self.state = self.state.with_memory(intent.order.symbol, memory)
+
     # --- what the broker says -----------------------------------------------------------------
 
-    def _expire(self, heard: _Heard) -> None:
+    def _expire(self, heard: Heard) -> None:
         """Ask to cancel own orders whose time to live is over."""
         now_ms = self._now_ms()
         for symbol, memory in list(self.state.memories.items()):
-            working = memory.working
+            working = None if memory.frozen else memory.working
             over = working is not None and working.expires_ms is not None and working.expires_ms <= now_ms
             if working is not None and over and working.state is not IntentState.PLANNED:
                 self.state = advance(self.state, CancelAsked(symbol))
@@ -361,17 +386,17 @@ class Agent:
         except (AmbiguousOutcome, OrderRejected):
             return  # the order's own state, asked for below, tells what came of it
 
-    def _hear(self, heard: _Heard) -> None:
+    def _hear(self, heard: Heard) -> None:
         """Ask for the state of every working order and for new fills; make both durable, then apply."""
         for symbol, memory in list(self.state.memories.items()):
-            if memory.working is None:
-                continue
+            if memory.working is None or memory.frozen:
+                continue  # of a frozen one the venue was heard: a person decides
             report = self.ports.broker.find(memory.working.client_id)
             if report is not None:
                 self._take_report(symbol, report, heard)
         self._take_fills((), heard)
 
-    def _take_report(self, symbol: str, report: OrderReport, heard: _Heard) -> None:
+    def _take_report(self, symbol: str, report: OrderReport, heard: Heard) -> None:
         working = self.state.memory(symbol).working
         if working is None or working.client_id != report.client_id:
             return
@@ -392,7 +417,7 @@ class Agent:
         )
         self._take_fills((event,), heard)
 
-    def _take_fills(self, events: Sequence[IntentEvent], heard: _Heard) -> None:
+    def _take_fills(self, events: Sequence[IntentEvent], heard: Heard) -> None:
         """Keep events with the fills that came with them, in one receipt: neither is known without the other."""
         journal = self.ports.journal
         if self._cursor is None:
@@ -402,12 +427,13 @@ class Agent:
             return
         fresh = journal.append_receipt(events, fills, cursor)
         self._cursor = cursor
+        heard.events += events
         heard.fills += fresh
         happened: tuple[Event, ...] = (*events, *fresh)
         for item in happened:
             self._apply(item)
 
-    def _send(self, intent: Intent, heard: _Heard) -> None:
+    def _send(self, intent: Intent, heard: Heard) -> None:
         """Send an intent once; whatever comes back is made durable before anything else is done."""
         order = intent.order
         at_ms = self._now_ms()
@@ -431,32 +457,12 @@ class Agent:
     # --- events into state --------------------------------------------------------------------
 
     def _apply(self, event: Event) -> None:
-        """Apply a journalled event to the state: live, and in the same way after a restart."""
-        for change in self._changes(event):
-            self.state = advance(self.state, change)
+        """Apply a journalled event to the state."""
+        self.state = after(self.state, event, self.ports.journal, self._least_held)
 
-    def _changes(self, event: Event) -> Iterable[StateEvent]:
-        match event:
-            case IntentEvent():
-                intent = self.ports.journal.intent(event.client_id)
-                if intent is not None and event.state is not IntentState.PLANNED:
-                    yield OrderMoved(
-                        event.client_id, intent.order.symbol, event.state, event.at_ms, event.filled_quantity
-                    )
-            case Fill():
-                memory = self.state.memory(event.symbol)
-                least = minimum_quantity(self._instrument(event.symbol), memory.trusted_bid or event.price)
-                yield Filled(event, least or 1)
-            case AccountEvent(kind="deposit", amount=amount) if amount:
-                yield CashMoved(amount)
-            case AccountEvent(kind="withdrawal", amount=amount) if amount:
-                yield CashMoved(-amount)
-            case AccountEvent(kind="rebase"):
-                yield Rebased()
-            case Incident(kind="order-conflict", symbol=symbol):
-                yield Frozen(symbol, True)
-            case AccountEvent(kind="unfreeze", detail=symbol):
-                yield Frozen(symbol, False)
+    def _least_held(self, state: State, fill: Fill) -> int:
+        trusted = state.memory(fill.symbol).trusted_bid or fill.price
+        return minimum_quantity(self._instrument(fill.symbol), trusted) or 1
 
     # --- the snapshot -------------------------------------------------------------------------
 
@@ -556,8 +562,8 @@ class Agent:
         for symbol in {*own, *foreign}:
             judged = quotes.get(symbol)
             fresh = judged is not None and judged.state == "tradable"
-            # while its session is closed an instrument's last trusted price is its fresh valuation
-            closed = symbol in sessions and sessions[symbol].session == "closed"
+            # outside its regular session an instrument's last trusted price is its fresh valuation
+            closed = symbol in sessions and sessions[symbol].session != "regular"
             trusted = self.state.memory(symbol).trusted_bid
             bids[symbol] = (trusted, fresh or (closed and trusted > 0))
         holdings = {symbol: own.get(symbol, 0) + foreign.get(symbol, 0) for symbol in bids}
@@ -752,17 +758,3 @@ def _is_unguarded(item: Planned) -> bool:
         if disposition == Disposition.DENIED:
             return True
     return False
-
-
-def _near(expected: Sequence[int], now_ms: int, interval_seconds: int) -> Sequence[int]:
-    """Return the bars that could be the next to close: those that open not long before now."""
-    reach_ms = now_ms - interval_seconds * 1000 - 86_400_000
-    first = 0
-    last = len(expected)
-    while first < last:
-        middle = (first + last) // 2
-        if expected[middle] < reach_ms:
-            first = middle + 1
-        else:
-            last = middle
-    return expected[first:]

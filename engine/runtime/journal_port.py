@@ -188,6 +188,9 @@ class JournalReader(Protocol):
     def last_cycle(self) -> CycleHead | None:
         """Return the newest cycle; None before the first."""
 
+    def cycle_head(self, cycle: int) -> CycleHead | None:
+        """Return a cycle's head by its number; None where it is not kept."""
+
     def state(self, cycle: int | None = None) -> tuple[int, StateSnapshot] | None:
         """Return (cycle, state) of the newest kept state at or before ``cycle`` (None: newest)."""
 
