@@ -14,8 +14,8 @@ class Code(IntEnum):
 
     meaning: str
 
-    def __new__(cls, value: int, meaning: str) -> Code:
-        """Attach the sentence to the integer."""
+    def __new__(cls, value: int, meaning: str = "") -> Code:
+        """Attach the sentence to the integer (type checkers take a look-up by value for this call)."""
         member = int.__new__(cls, value)
         member._value_ = value
         member.meaning = meaning

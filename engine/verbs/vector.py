@@ -574,7 +574,7 @@ def _kinds(policy: Policy, lowered: LoweredPolicy) -> dict[str, Kind]:
         if slot.name in FACTS:
             continue
         if slot.origin is SlotOrigin.SERIES:
-            kinds[slot.name] = Kind(slot.unit, slot.steps_per_unit, *_bounds(slot.series))
+            kinds[slot.name] = Kind(slot.unit, slot.steps_per_unit, *series_bounds(slot.series))
         elif slot.origin is SlotOrigin.ONCE:
             kinds[slot.name] = Kind(Measure.BOOLEAN, 0, 0.0, 1.0)
     for signal in policy.signals:
@@ -584,10 +584,10 @@ def _kinds(policy: Policy, lowered: LoweredPolicy) -> dict[str, Kind]:
     return kinds
 
 
-def _bounds(series: SeriesNode | None) -> tuple[float, float]:
+def series_bounds(series: SeriesNode | None) -> tuple[float, float]:
     """Return what a series can never leave."""
     if isinstance(series, Lag):
-        return _bounds(series.operand)
+        return series_bounds(series.operand)
     if isinstance(series, SeriesCall):
         return FUNCTIONS[series.function].output(series.output).bounds or (-1e12, 1e12)
     return -1e12, 1e12

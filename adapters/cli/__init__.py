@@ -1,0 +1,19 @@
+"""The command line: one module per command, imported when that command runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "explain": ("explain", "Say why a symbol was decided as it was, and why not otherwise."),
+    "facts": ("facts", "List the facts, functions and codes of the policy language."),
+}
+"""Name of each command: the module in this package whose ``command`` it is, and its line of help."""
+
+
+def main() -> None:
+    """Run the command line; the process ends with one of ``adapters.cli.output.ExitCode``."""
+    from adapters.cli.group import cli
+
+    cli(prog_name="tradectl")

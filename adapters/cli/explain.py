@@ -1,0 +1,227 @@
+"""``tradectl explain``: why a symbol was decided as it was, and why not otherwise."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import click
+
+from adapters.bootstrap import DEFAULT_POLICY, load_named_policy
+from adapters.cli.output import Output, common_options
+from adapters.symbols import infer_instrument
+from engine.codes import Action
+from engine.errors import NotFoundError, PolicyError, Problem, UnavailableError
+from engine.evaluate.reference import ReferenceEvaluator
+from engine.language.lower import lower
+from engine.language.policy import Policy
+from engine.language.source import MAX_BYTES, load_document
+from engine.lowered import LoweredPolicy
+from engine.model import AssetClass, Decision
+from engine.verbs.decide import decide
+from engine.verbs.explain import explain
+from engine.verbs.explanation import Explanation, RuleView
+from engine.verbs.statement import Statement, parse_statement, what_if_statement
+from engine.verbs.vector import Origin, Vector, fact_vector
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is explained: a decision, and the facts and policy it was made of."""
+
+    policy: Policy
+    lowered: LoweredPolicy
+    vector: Vector
+    decision: Decision
+
+
+@click.command
+@click.argument("symbol")
+@click.option(
+    "--facts", "facts_file", required=True, metavar="FILE", help="A facts file; - reads standard input."
+)
+@click.option(
+    "--policy",
+    "policy_name",
+    default=DEFAULT_POLICY,
+    show_default=True,
+    metavar="FILE|NAME",
+    help="A policy.",
+)
+@click.option("--what-if", multiple=True, metavar="NAME=VALUE", help="Another value of a fact, as in rsi=81.")
+@click.option(
+    "--why-not",
+    type=click.Choice([action.name.lower() for action in Action]),
+    help="What keeps this action's rules from deciding, and what would do.",
+)
+@common_options
+def command(
+    output: Output,
+    symbol: str,
+    facts_file: str,
+    policy_name: str,
+    what_if: tuple[str, ...],
+    why_not: str | None,
+) -> None:
+    """Say why SYMBOL is decided as it is.
+
+    Each rule, gate, limit and signal is shown with the values compared and by how much they miss.
+    """
+    subject = decided_from_facts(symbol, facts_file, policy_name, what_if)
+    wanted = None if why_not is None else Action[why_not.upper()]
+    explanation = explain(subject.policy, subject.lowered, subject.vector, subject.decision, wanted)
+    if output.as_json:
+        output.document(explanation.to_json())
+    else:
+        output.show("\n".join(laid_out(explanation)))
+
+
+def decided_from_facts(symbol: str, facts_file: str, policy_name: str, what_if: Sequence[str]) -> Subject:
+    """Decide on a facts file, as an agent would on the same facts."""
+    policy = load_named_policy(policy_name).required()
+    listing = policy.listing(symbol)
+    if listing is None or not listing.traded:
+        traded = [other.symbol for other in policy.traded]
+        near = get_close_matches(symbol.upper(), traded, 1)
+        hint = f"did you mean {near[0]}?" if near else f"it trades {', '.join(traded)}"
+        raise NotFoundError(f"policy '{policy.name}' does not trade '{symbol}': {hint}")
+    lowered = lower(policy, listing)
+    statement = _read_facts(facts_file, symbol)
+    overrides = what_if_statement(what_if) if what_if else None
+    prices = [float(price) for price in _stated_prices(statement)]
+    instrument = infer_instrument(symbol, AssetClass(listing.asset_class), listing.calendar, prices)
+    vector = fact_vector(policy, lowered, listing, statement, what_if=overrides, instrument=instrument)
+    decision = decide(ReferenceEvaluator(lowered), list(vector.values), vector.situation)
+    return Subject(policy, lowered, vector, decision)
+
+
+def _read_facts(name: str, symbol: str) -> Statement:
+    statement = parse_statement(load_document(*_bounded(name)))
+    if statement.symbol is not None and statement.symbol != symbol:
+        problem = Problem(
+            "other-symbol",
+            f"these facts are of '{statement.symbol}', and '{symbol}' was asked for",
+            statement.symbol_span,
+            f"ask for {statement.symbol}, or delete the line",
+        )
+        raise PolicyError(statement.source, (problem,))
+    return statement
+
+
+def _bounded(name: str) -> tuple[bytes, str]:
+    """Read a file no further than it takes to see that it is too large."""
+    if name == "-":
+        return sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>"
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(MAX_BYTES + 1), name
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no facts file '{name}'") from None
+    except OSError as error:
+        raise UnavailableError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def _stated_prices(statement: Statement) -> Iterator[str]:
+    """Yield the prices as they are written: they show the venue's tick."""
+    for given in statement.given:
+        number, _, unit = given.value.text.strip().partition(" ")
+        if given.name in ("price", "bid", "ask") and unit.strip() == "USD":
+            yield number
+
+
+# --- layout -----------------------------------------------------------------------------------
+
+_LABEL = 9
+_MARKS = {"none": "-", "acted": "+", "concurred": "=", "working": "=", "at_level": "="}
+
+
+def laid_out(explanation: Explanation) -> Iterator[str]:
+    """Lay an explanation out for people, line by line."""
+    yield _header(explanation)
+    if explanation.why_not is None:
+        decider = f"{explanation.rule}: " if explanation.rule is not None else ""
+        yield from _rows("because", [f"{decider}{explanation.because}"])
+    if explanation.order is not None:
+        yield from _rows("order", [explanation.order.text])
+    width = max((len(f"{signal.name} {signal.shown}") for signal in explanation.signals), default=0)
+    yield from _rows(
+        "signal",
+        [f"{f'{signal.name} {signal.shown}':<{width}}   {signal.text}" for signal in explanation.signals],
+    )
+    if explanation.why_not is None:
+        yield from _rows("rules", _rules(explanation.rules))
+        yield from _rows("gates", _gates(explanation))
+        yield from _rows("limits", _named((limit.name, limit.text) for limit in explanation.limits))
+    else:
+        asked = {rule.name for rule in explanation.why_not.rules}
+        yield from _rows("rules", _rules([rule for rule in explanation.rules if rule.name in asked]))
+        changes = "   or   ".join(change.text for change in explanation.why_not.changes)
+        yield from _rows(f"to {explanation.why_not.action}", [changes or explanation.why_not.text])
+    assumed = [fact for fact in explanation.facts if fact.origin == Origin.ASSUMED.value]
+    yield from _rows("assumed", _named((f"{fact.name} {fact.shown}", fact.because) for fact in assumed))
+    if explanation.why_not is None:
+        yield from _rows("taken as", _named(_taken(explanation)))
+        yield from _rows("missing", _named(_missing(explanation)))
+    yield from _rows("note", explanation.notes)
+
+
+def _header(explanation: Explanation) -> str:
+    at = f"  {explanation.at.replace('T', ' ')}" if explanation.at else ""
+    policy = f"{explanation.policy} {explanation.version} ({explanation.digest[:6]})"
+    decision = f"decision: {explanation.action.upper()}"
+    return f"{explanation.symbol}{at}   {policy}   {decision}   ({explanation.position})"
+
+
+def _rows(label: str, rows: Iterable[str]) -> Iterator[str]:
+    for index, row in enumerate(rows):
+        yield f"{label if index == 0 else '':<{_LABEL}}{row}".rstrip()
+
+
+def _named(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Lay pairs out in two columns."""
+    listed = list(pairs)
+    width = max((len(name) for name, _ in listed), default=0)
+    return [f"{name:<{width}}   {text}" for name, text in listed]
+
+
+def _rules(rules: Sequence[RuleView]) -> list[str]:
+    """Mark what decided with +, what agreed with =, what was stopped with !, Unknown with ?."""
+    marks = ["?" if rule.truth == "unknown" else _MARKS.get(rule.disposition, "!") for rule in rules]
+    return _named((f"{mark} {rule.name}", rule.text) for mark, rule in zip(marks, rules, strict=True))
+
+
+def _gates(explanation: Explanation) -> list[str]:
+    closed = [
+        gate for gate in explanation.gates if "false" not in (gate.truth, gate.entry_truth) or gate.vetoed
+    ]
+    rows = [
+        (
+            f"{'?' if gate.truth == 'unknown' else '!'} {gate.name}",
+            f"{gate.text} (vetoes {', '.join(gate.vetoes)})",
+        )
+        for gate in closed
+    ]
+    opened = [gate.name for gate in explanation.gates if gate not in closed and not gate.reserved]
+    return [*_named(rows), *([f"- open: {', '.join(opened)}"] if opened else [])]
+
+
+def _taken(explanation: Explanation) -> Iterator[tuple[str, str]]:
+    """Yield what nobody stated and has a value all the same."""
+    for origin in (Origin.WHAT_IF, Origin.DERIVED, Origin.DEFAULT):
+        taken = [fact for fact in explanation.facts if fact.own and fact.origin == origin.value]
+        texts = [f"{fact.name} {fact.shown}" for fact in taken if fact.value is not None]
+        if texts:
+            yield origin.value, ", ".join(texts)
+
+
+def _missing(explanation: Explanation) -> Iterator[tuple[str, str]]:
+    """Group the Unknown facts that the policy reads by their reason."""
+    by_reason: dict[str, list[str]] = {}
+    for fact in explanation.facts:
+        if fact.own and fact.reason is not None:
+            by_reason.setdefault(fact.reason, []).append(fact.name)
+    for reason, names in by_reason.items():
+        yield reason.replace("_", " "), ", ".join(dict.fromkeys(names))
