@@ -63,6 +63,12 @@ from engine.units import GRID_PER_UNIT, Measure, Unit, Words, on_grid
 from engine.vocabulary import BASE_FACTS, FACTS, SIGNAL_FIELDS
 
 WEIGHT_STEPS = 1_000_000
+COMPANIONS = {
+    "gain": ("entry_price",),
+    "peak_gain": ("entry_price", "peak_price"),
+    "peak_price": ("entry_price",),
+}
+"""What the decision must know to try an entry on facts that a policy reads (``would-exit``)."""
 _FIXED = ("asset_class", "calendar", "symbol")
 
 
@@ -380,6 +386,7 @@ class _Lowering:
         buy_style, sell_style = self._style(policy.buy_terms, True), self._style(policy.sell_terms, False)
         signals = self._place_signals(votes)
         feeds = tuple(self._feed(signal.name, signal.span) for signal in policy.signals if not signal.votes)
+        self._place_companions(lowered_rules)
         return LoweredPolicy(
             name=policy.name,
             version=policy.version,
@@ -429,6 +436,16 @@ class _Lowering:
                 readings.append((side, confidence, buy, sell, hold))
             placed.append(LoweredSignal(signal.name, lowered, readings[0], readings[1], signal.span))
         return tuple(placed)
+
+    def _place_companions(self, rules: Iterable[LoweredRule]) -> None:
+        """Add the facts that sizing and ``would-exit`` need beside those the policy reads."""
+        read = {slot.name for slot in self.slots}
+        needed = [name for fact, names in COMPANIONS.items() if fact in read for name in names]
+        if any(rule.action is Action.SELL and rule.size is not None for rule in rules):
+            needed.append("minimum")  # a trim that would leave dust sells all
+        for name in needed:
+            fact = FACTS[name]
+            self._slot(FactSlot(name, fact.unit, fact.steps_per_unit, SlotOrigin.VOCABULARY))
 
     def _feed(self, name: str, span: Span) -> LoweredFeed:
         side, confidence = (
