@@ -8,7 +8,6 @@ the journal's own events, so that a restart replays to the same state.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -65,7 +64,7 @@ from engine.verbs.ledger import Ledger
 from engine.verbs.lifecycle import OrderConflict, advance_order
 from engine.verbs.plan import Planned, Subject, open_book, plan
 from engine.verbs.record import DecisionRecord, Layout, layout_of
-from engine.verbs.replay import CONTEXT, ENGINE_SEMANTICS, pack_context
+from engine.verbs.replay import CONTEXT, ENGINE_SEMANTICS, pack_context, vocabulary_digest
 from engine.verbs.state import (
     NEVER,
     STATE_VERSION,
@@ -79,7 +78,6 @@ from engine.verbs.state import (
     forget_buys,
     pack_state,
 )
-from engine.vocabulary import FACTS
 
 CLOCK_BEHIND_MS: Final = 2000
 _DAY_MS: Final = DAY_SECONDS * 1000
@@ -133,11 +131,6 @@ class Heard:
     events: list[IntentEvent] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
-
-
-def vocabulary_digest() -> str:
-    """Return the digest of the vocabulary that gives facts their meaning."""
-    return hashlib.sha256(repr(sorted(FACTS.items())).encode()).hexdigest()
 
 
 class Agent:

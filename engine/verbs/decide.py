@@ -73,6 +73,7 @@ def decide(evaluator: Evaluator, values: list[float], situation: Situation) -> D
     """Decide for one symbol.  ``values`` is its fact vector; voted signals are written into it."""
     policy = evaluator.policy
     would_exit = would_exit_unknown = 0
+    sized_buy = False
     while True:
         verdict = evaluator.verdict(values, situation.stated, would_exit, would_exit_unknown)
         outcome = _Outcome(Disposition.NONE)
@@ -85,6 +86,7 @@ def decide(evaluator: Evaluator, values: list[float], situation: Situation) -> D
         if rule.action is Action.SELL:
             outcome = _size_sell(evaluator, verdict.winner, values, situation)
             break
+        sized_buy = True
         outcome = _size_buy(evaluator, verdict.winner, values, situation)
         if outcome.order is None or policy.selection is Selection.BY_PRIORITY:
             break
@@ -96,11 +98,19 @@ def decide(evaluator: Evaluator, values: list[float], situation: Situation) -> D
             would_exit |= 1 << verdict.winner
         else:
             would_exit_unknown |= 1 << verdict.winner
-    return _decision(policy, values, situation, verdict, outcome)
+    # The limits were asked also where would-exit vetoed the buy in the end: without what they had used the
+    # decision could not be made again.
+    used = tuple(situation.usage) if sized_buy else ()
+    return _decision(policy, values, situation, verdict, outcome, used)
 
 
 def _decision(
-    policy: LoweredPolicy, values: list[float], situation: Situation, verdict: Verdict, outcome: _Outcome
+    policy: LoweredPolicy,
+    values: list[float],
+    situation: Situation,
+    verdict: Verdict,
+    outcome: _Outcome,
+    used: tuple[int | None, ...],
 ) -> Decision:
     dispositions, causes = verdict.dispositions, verdict.causes
     if verdict.winner >= 0 and outcome.disposition is not Disposition.ACTED:
@@ -108,9 +118,6 @@ def _decision(
         changed[verdict.winner] = outcome.disposition
         dispositions = bytes(changed)
         causes = (*causes[: verdict.winner], outcome.cause, *causes[verdict.winner + 1 :])
-    used: tuple[int | None, ...] = ()
-    if verdict.winner >= 0 and policy.rules[verdict.winner].action is Action.BUY:
-        used = tuple(situation.usage)
     return Decision(
         symbol=situation.symbol,
         action=outcome.action,

@@ -1,7 +1,10 @@
 """The funnel: each directional signal from birth to its one disposition.
 
-An instance is (symbol, signal, side, bar): the same signal standing for all cycles of a bar is one instance.  Its
-disposition is the furthest that it reached in those cycles.  Every instance has exactly one, so the numbers add up.
+An instance is (symbol, signal, side, bar): a signal that stands through all cycles of a bar is one instance.  Its
+disposition is the furthest that it reached in those cycles, and final when the symbol's bar is replaced.  Every
+instance has exactly one, so the numbers add up.
+
+A signal from outside has the bar of its cycle in the place of its own stamp: records do not keep that yet.
 """
 
 from __future__ import annotations
@@ -29,7 +32,11 @@ REACH: Final = (
     Disposition.OUTRANKED,
     Disposition.NOT_ADOPTED,
 )
-"""From the furthest to the least; the first one reached in any cycle is the instance's."""
+"""From the furthest to the least.
+
+At the level: nothing refused it, there was nothing to do.  So it stands behind what acted or agreed, and before
+what was refused.
+"""
 
 _RANK: Final = {int(disposition): rank for rank, disposition in enumerate(REACH)}
 
@@ -53,24 +60,27 @@ class Fate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FunnelRow:
-    """A line of the funnel."""
+    """A line of the funnel: instances that ended so (open ones may move on), and cycles that stood so."""
 
     signal: str
     side: str
     disposition: str
-    rule: str
-    cause: str
+    rule: str  # that adopted it; "" where none did
+    cause: str  # the gate, limit, rule or denial that settled it; "" where none did
     instances: int
+    open: int  # of the instances: their bar is still the symbol's last one
     cycles: int
 
 
 @dataclass(frozen=True, slots=True)
 class Funnel:
-    """The whole; ``instances`` is the sum of its rows."""
+    """The whole: each number is the sum over the rows.  ``decisions`` counts all, signal or not."""
 
     rows: tuple[FunnelRow, ...]
     instances: int
+    open: int
     cycles: int
+    decisions: int
 
 
 class FunnelCounter:
@@ -80,12 +90,17 @@ class FunnelCounter:
         """Begin with nothing."""
         self._fates: dict[Instance, Fate] = {}
         self._cycles: Counter[tuple[str, str, Fate]] = Counter()
+        self._last_bar: dict[str, int] = {}
+        self._births = 0
         self._total_cycles = 0
+        self._decisions = 0
 
     def add(
         self, lowered: LoweredPolicy, values: list[float], decision: Decision, bar_open_seconds: int
     ) -> None:
         """Count the directional signals of one decision."""
+        self._decisions += 1
+        self._last_bar[decision.symbol] = bar_open_seconds
         names = signal_names(lowered)
         for index, side in directional(lowered, values):
             word = Side(side).name.lower()
@@ -94,27 +109,43 @@ class FunnelCounter:
             self._cycles[(names[index], word, fate)] += 1
             self._total_cycles += 1
             known = self._fates.get(instance)
+            if known is None:
+                self._births += 1
             if known is None or _RANK[fate.disposition] < _RANK[known.disposition]:
                 self._fates[instance] = fate
 
     def funnel(self) -> Funnel:
-        """Return the rows, from the furthest reached to the least."""
-        instances: Counter[tuple[str, str, Fate]] = Counter(
-            (instance.signal, instance.side, fate) for instance, fate in self._fates.items()
-        )
+        """Return the rows by signal and side, from the furthest reached to the least."""
+        instances: Counter[tuple[str, str, Fate]] = Counter()
+        still_open: Counter[tuple[str, str, Fate]] = Counter()
+        for instance, fate in self._fates.items():
+            key = (instance.signal, instance.side, fate)
+            instances[key] += 1
+            still_open[key] += self._last_bar[instance.symbol] == instance.bar_open_seconds
         keys = sorted(
-            set(instances) | set(self._cycles),
-            key=lambda key: (key[0], key[1], _RANK[key[2].disposition], key[2].rule, key[2].cause),
+            self._cycles, key=lambda key: (*key[:2], _RANK[key[2].disposition], key[2].rule, key[2].cause)
         )
-        words = tuple(Disposition)
         rows = tuple(
             FunnelRow(
-                signal, side, words[fate.disposition].word, fate.rule, fate.cause,
-                instances[(signal, side, fate)], self._cycles[(signal, side, fate)],
+                *key[:2], Disposition(key[2].disposition).word, key[2].rule, key[2].cause,
+                instances[key], still_open[key], self._cycles[key],
             )
-            for signal, side, fate in keys
+            for key in keys
         )  # fmt: skip
-        return Funnel(rows, len(self._fates), self._total_cycles)
+        funnel = Funnel(rows, self._births, sum(still_open.values()), self._total_cycles, self._decisions)
+        _check_sums(funnel)
+        return funnel
+
+
+def _check_sums(funnel: Funnel) -> None:
+    """What was counted at birth is what the rows hold; anything else is a mistake of ours."""
+    for total, rows in (
+        (funnel.instances, sum(row.instances for row in funnel.rows)),
+        (funnel.open, sum(row.open for row in funnel.rows)),
+        (funnel.cycles, sum(row.cycles for row in funnel.rows)),
+    ):
+        if total != rows:
+            raise AssertionError(f"the funnel does not add up: {rows} in its rows, {total} counted")
 
 
 def totals(rows: Iterable[FunnelRow]) -> dict[tuple[str, str, str], int]:

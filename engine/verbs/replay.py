@@ -6,6 +6,7 @@ text is kept by its digest.  Nothing else is needed: that is what makes a decisi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,15 +15,15 @@ from typing import Final
 from engine.codes import Action, Denial, Disposition
 from engine.errors import TradectlError
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.verdict import Evaluator
-from engine.language.lower import lower
+from engine.language.lower import VariantKey, lower, variant_key
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy
 from engine.model import AssetClass, Decision, Instrument
 from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, scaled, unscaled
 from engine.verbs.decide import Situation, decide
-from engine.verbs.record import DecisionRecord, layout_of
+from engine.verbs.record import DecisionRecord, Layout, layout_of
 from engine.verbs.state import NEVER
+from engine.vocabulary import FACTS
 
 ENGINE_SEMANTICS: Final = "tradectl-engine/1"
 """Names the meaning of this release's decisions; it changes when the same facts could decide otherwise."""
@@ -37,25 +38,45 @@ CONTEXT: Final = (
     "quantity_step",
     "minimum_quantity",
     "minimum_notional",
+    "asset_class",
     "bar_open_seconds",
 )
 """What a decision depends on beside its facts, and the bar it was made on, in the journal's records."""
+
+_CLASSES: Final = tuple(AssetClass)
+_COMPARED: Final = (
+    "action",
+    "rule",
+    "truths",
+    "dispositions",
+    "causes",
+    "signal_dispositions",
+    "order",
+    "cancel",
+    "denial",
+)
 
 
 class ReplayError(TradectlError):
     """A record that this release cannot decide again."""
 
 
+def vocabulary_digest() -> str:
+    """Return the digest of the vocabulary that gives facts their meaning."""
+    return hashlib.sha256(repr(sorted(FACTS.items())).encode()).hexdigest()
+
+
 def pack_context(situation: Situation, bar_open_ms: int) -> tuple[int, ...]:
     """Return the integers of ``CONTEXT``."""
     instrument = situation.instrument
-    steps = (0, 0, 0, 0)
+    known = (0, 0, 0, 0, 0)
     if instrument is not None:
-        steps = (
+        known = (
             instrument.price_step_scaled,
             instrument.quantity_step_scaled,
             scaled(instrument.minimum_quantity, QUANTITY_SCALE),
             scaled(instrument.minimum_notional, MONEY_SCALE),
+            _CLASSES.index(instrument.asset_class),
         )
     return (
         situation.quantity,
@@ -63,14 +84,14 @@ def pack_context(situation: Situation, bar_open_ms: int) -> tuple[int, ...]:
         int(situation.counted),
         situation.fee_ppm,
         int(situation.may_enter),
-        *steps,
+        *known,
         NEVER if bar_open_ms == NEVER else bar_open_ms // 1000,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A record, decided again."""
+    """A record, decided again.  ``values`` are its facts with the voted signals as counted now."""
 
     record: DecisionRecord
     listing: Listing
@@ -78,63 +99,91 @@ class Replayed:
     situation: Situation
     values: list[float]
     decision: Decision
-    bar_open_seconds: int
+    bar_open_seconds: int  # NEVER before the symbol's first bar
 
     @property
     def differences(self) -> tuple[str, ...]:
         """Name what is not as recorded; empty when the decision is the same."""
-        names = ("action", "rule", "truths", "dispositions", "causes", "signal_dispositions", "order", "cancel", "denial")
         return tuple(
-            name for name in names if getattr(self.record.decision, name) != getattr(self.decision, name)
+            name for name in _COMPARED if getattr(self.record.decision, name) != getattr(self.decision, name)
         )
 
 
 class Replayer:
-    """Decides records of one policy again; lowers each variant once."""
+    """Decides records of one policy again; symbols of one variant share what it is lowered to."""
 
     def __init__(self, policy: Policy) -> None:
         """Replay with this policy, normally the recorded one."""
         self.policy = policy
-        self._lowered: dict[str, LoweredPolicy] = {}
-        self._evaluators: dict[int, Evaluator] = {}
+        self._listings = {listing.symbol: listing for listing in policy.universe}
+        self._by_key: dict[VariantKey, ReferenceEvaluator] = {}
+        self._by_symbol: dict[str, ReferenceEvaluator] = {}
+        # Layouts seen to fit an evaluator; keeping them keeps their ids.
+        self._fitting: dict[int, dict[int, Layout]] = {}
 
     def replay(self, record: DecisionRecord) -> Replayed:
         """Decide a record again with the reference evaluator.
 
-        Raises ReplayError where the record was made of other facts than this policy reads.
+        Raises ReplayError where the record was made of other facts or rules than this policy has.
         """
-        symbol = record.symbol
-        context = dict(zip(record.layout.context, record.context, strict=True))
-        missing = [name for name in CONTEXT if name not in context]
-        if missing:
-            raise ReplayError(f"the record of {symbol} lacks {', '.join(missing)}: another release made it")
-        listing = self.policy.listing(symbol) or Listing(symbol, "stock", "24/7", None, False)
-        lowered = self._variant(listing)
-        if [slot.name for slot in record.layout.slots] != [slot.name for slot in lowered.slots]:
-            raise ReplayError(f"the record of {symbol} was made of other facts than policy '{self.policy.name}' reads")
+        context = context_of(record)
+        listing = self.listing(record)
+        evaluator = self._evaluator(listing, record)
+        lowered = evaluator.policy
         situation = Situation(
-            symbol=symbol,
+            symbol=record.symbol,
             instrument=_instrument(listing, context),
             quantity=context["quantity"],
             working=record.working,
             cash_available=context["cash_available"],
-            usage=record.decision.limit_usage,
+            # Nothing was counted where nothing wanted to buy; should something want to now, that is a difference.
+            usage=record.decision.limit_usage or (None,) * len(lowered.limits),
             counted=bool(context["counted"]),
             fee_ppm=context["fee_ppm"],
             stated=record.stated,
             may_enter=bool(context["may_enter"]),
         )
         values = list(record.values)
-        evaluator = self._evaluators.setdefault(id(lowered), ReferenceEvaluator(lowered))
         decision = decide(evaluator, values, situation)
-        return Replayed(
-            record, listing, lowered, situation, values, decision, context["bar_open_seconds"]
-        )
+        return Replayed(record, listing, lowered, situation, values, decision, context["bar_open_seconds"])
 
-    def _variant(self, listing: Listing) -> LoweredPolicy:
-        if listing.symbol not in self._lowered:
-            self._lowered[listing.symbol] = lower(self.policy, listing)
-        return self._lowered[listing.symbol]
+    def lowered(self, record: DecisionRecord) -> LoweredPolicy:
+        """Return the variant that a record's symbol belongs to; ReplayError where the record does not fit it."""
+        return self._evaluator(self.listing(record), record).policy
+
+    def listing(self, record: DecisionRecord) -> Listing:
+        """Return the listing of a record's symbol; one outside the universe has its instrument's class."""
+        listing = self._listings.get(record.symbol)
+        if listing is not None:
+            return listing
+        asset_class = _CLASSES[context_of(record)["asset_class"]].value
+        calendar = next((other.calendar for other in self.policy.universe if other.asset_class == asset_class), "24/7")
+        return Listing(record.symbol, asset_class, calendar, None, False)
+
+    def _evaluator(self, listing: Listing, record: DecisionRecord) -> ReferenceEvaluator:
+        if record.symbol not in self._by_symbol:
+            key = variant_key(self.policy, listing)
+            if key not in self._by_key:
+                self._by_key[key] = ReferenceEvaluator(lower(self.policy, listing))
+            self._by_symbol[record.symbol] = self._by_key[key]
+        evaluator = self._by_symbol[record.symbol]
+        if id(record.layout) not in self._fitting.setdefault(id(evaluator), {}):
+            if layout_of(evaluator.policy, record.layout.context) != record.layout:
+                raise ReplayError(
+                    f"the record of {record.symbol} was made of other facts or rules than policy "
+                    f"'{self.policy.name}' has here"
+                )
+            self._fitting[id(evaluator)][id(record.layout)] = record.layout
+        return evaluator
+
+
+def context_of(record: DecisionRecord) -> dict[str, int]:
+    """Return a record's integers by name; ReplayError where one of ``CONTEXT`` is not among them."""
+    context = dict(zip(record.layout.context, record.context, strict=True))
+    missing = [name for name in CONTEXT if name not in context]
+    if missing:
+        raise ReplayError(f"the record of {record.symbol} lacks {', '.join(missing)}: another release made it")
+    return context
 
 
 def _instrument(listing: Listing, context: dict[str, int]) -> Instrument | None:
@@ -149,6 +198,9 @@ def _instrument(listing: Listing, context: dict[str, int]) -> Instrument | None:
         Decimal(context["minimum_quantity"]) / QUANTITY_SCALE,
         Decimal(context["minimum_notional"]) / MONEY_SCALE,
     )
+
+
+# --- what became of signals -------------------------------------------------------------------
 
 
 def signal_names(lowered: LoweredPolicy) -> tuple[str, ...]:
@@ -169,9 +221,10 @@ def cause_of(lowered: LoweredPolicy, decision: Decision, index: int, side: int) 
     """Return (adopting rule, what settled it) for a directional signal, "" where nothing did."""
     for position, rule in enumerate(lowered.rules):
         disposition = decision.dispositions[position]
-        if not disposition or (index, side) not in rule.adopts:
-            continue
-        return rule.name, cause_text(lowered, disposition, decision.causes[position])
+        if disposition and (index, side) in rule.adopts:
+            return rule.name, cause_text(lowered, disposition, decision.causes[position])
+    if decision.signal_dispositions[index] == Disposition.CONCURRED and decision.rule >= 0:
+        return "", lowered.rules[decision.rule].name
     return "", ""
 
 
@@ -179,13 +232,13 @@ def cause_text(lowered: LoweredPolicy, disposition: int, cause: int) -> str:
     """Return the name of what a disposition's cause points to."""
     if cause < 0:
         return ""
-    match tuple(Disposition)[disposition]:
+    match Disposition(disposition):
         case Disposition.VETOED:
             return lowered.gates[cause].name
         case Disposition.LIMITED:
             return lowered.limits[cause].name
         case Disposition.DENIED:
-            return tuple(Denial)[cause].word
+            return Denial(cause).word
         case Disposition.UNKNOWN | Disposition.CONCURRED | Disposition.OUTRANKED:
             return lowered.rules[cause].name
     return ""
