@@ -141,7 +141,7 @@ _MARKS = {"none": "-", "acted": "+", "concurred": "=", "working": "=", "at_level
 def laid_out(explanation: Explanation) -> Iterator[str]:
     """Lay an explanation out for people, line by line."""
     yield _header(explanation)
-    if explanation.why_not is None:
+    if explanation.why_not is None or explanation.rule is not None:
         decider = f"{explanation.rule}: " if explanation.rule is not None else ""
         yield from _rows("because", [f"{decider}{explanation.because}"])
     if explanation.order is not None:

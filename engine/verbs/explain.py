@@ -7,13 +7,14 @@ words and numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from engine.codes import Action, Denial, Disposition, Side, Truth, UnknownReason
-from engine.evaluate.reference import WEIGHT_STEPS, evaluate_term
-from engine.evaluate.verdict import WOULD_EXIT
+from engine.evaluate.reference import WEIGHT_STEPS, ReferenceEvaluator, evaluate_term
+from engine.evaluate.verdict import WOULD_EXIT, Verdict
 from engine.language.expression import duration_text
 from engine.language.policy import Policy
 from engine.lowered import (
@@ -38,6 +39,7 @@ from engine.units import (
     unit_name,
     unscaled,
 )
+from engine.verbs.decide import decide
 from engine.verbs.explanation import (
     Explanation,
     FactView,
@@ -77,6 +79,44 @@ def _instant(at_ms: int | None) -> str | None:
     return at.isoformat(timespec="milliseconds" if at_ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """An entry tried on its own facts: the exit that would stand after it."""
+
+    truth: int
+    exit: int
+    after: list[float]
+
+
+class _Watched(ReferenceEvaluator):
+    """Notes the exits that entries are tried against while a decision is made."""
+
+    def __init__(self, policy: LoweredPolicy) -> None:
+        super().__init__(policy)
+        self.trials: dict[str, _Trial] = {}
+        self._entry = -1
+
+    def verdict(
+        self, values: list[float], stated: int = 0, would_exit: int = 0, would_exit_unknown: int = 0
+    ) -> Verdict:
+        found = super().verdict(values, stated, would_exit, would_exit_unknown)
+        self._entry = found.winner
+        return found
+
+    def standing_exit(self, values: list[float], stated: int = 0) -> tuple[int, int]:
+        truth, rule = super().standing_exit(values, stated)
+        if truth != Truth.FALSE:
+            self.trials[self.policy.rules[self._entry].name] = _Trial(truth, rule, list(values))
+        return truth, rule
+
+
+def _trials(reading: Reading) -> Mapping[str, _Trial]:
+    """Decide again, watching, and return the trials that failed by the entry's rule."""
+    watched = _Watched(reading.lowered)
+    decide(watched, list(reading.vector.values), reading.vector.situation)
+    return watched.trials
+
+
 class _Explainer:
     def __init__(self, policy: Policy, lowered: LoweredPolicy, vector: Vector, decision: Decision) -> None:
         self.lowered = lowered
@@ -84,6 +124,7 @@ class _Explainer:
         self.decision = decision
         self.reading = Reading(lowered, vector)
         self.values = self.reading.values
+        self.trials = _trials(self.reading)
         self.then = {rule.name: rule.then_text for rule in policy.rules}
 
     def explanation(self, why_not: Action | None) -> Explanation:
@@ -164,7 +205,7 @@ class _Explainer:
             case Disposition.VETOED:
                 return f"vetoed by {self._veto_text(rule, self.lowered.gates[cause])}"
             case Disposition.UNKNOWN:
-                return f"withheld: {self._withheld_text(rule, self.lowered.rules[cause])}"
+                return f"withheld: {self._withheld_text(self.lowered.rules[cause])}"
             case Disposition.LIMITED:
                 return f"limited by {self.lowered.limits[cause].name}: {self._limit(cause).text}"
             case Disposition.DENIED:
@@ -186,14 +227,33 @@ class _Explainer:
     def _veto_text(self, rule: LoweredRule, gate: LoweredGate) -> str:
         node = gate.when_entry if rule.action is Action.BUY else gate.when
         if gate.name == WOULD_EXIT:
-            return "would-exit: an exit would be true, or unknown, on the facts just after this entry"
+            return f"{WOULD_EXIT}: {self._trial_text(rule)}"
         if self.reading.evaluation.truths[node] == Truth.UNKNOWN:
             return f"{gate.name}, which is unknown: {self.reading.unknown_text(node)}"
         return f"{gate.name}: {self.reading.needs_text(self.reading.unmet(node, Truth.FALSE))}"
 
-    def _withheld_text(self, rule: LoweredRule, cause: LoweredRule) -> str:
-        if self.reading.evaluation.truths[cause.when_entry] == Truth.UNKNOWN:
+    def _trial_text(self, rule: LoweredRule) -> str:
+        """Say which exit would stand just after an entry, and by which facts."""
+        trial = self.trials.get(rule.name)
+        if trial is None:
+            return "an exit would be true, or unknown, just after this entry"
+        leaving = self.lowered.rules[trial.exit]
+        after = Reading(self.lowered, replace(self.vector, values=trial.after))
+        if trial.truth == Truth.UNKNOWN:
+            why = after.unknown_text(leaving.when_entry)
+            return f"just after this entry {leaving.name} would be unknown ({why})"
+        true = [
+            leaf.text
+            for leaf in after.leaves(leaving.when_entry)
+            if leaf.truth == "true" and leaf.left != "held"
+        ]
+        return f"just after this entry {leaving.name} would be true ({'; '.join(true)})"
+
+    def _withheld_text(self, cause: LoweredRule) -> str:
+        if self.reading.truth(cause.when_entry) == Truth.UNKNOWN:
             return f"{cause.name} is unknown ({self.reading.unknown_text(cause.when_entry)})"
+        if cause.name in self.trials:
+            return f"whether {cause.name} may enter is unknown: {self._trial_text(cause)}"
         return f"{cause.name} is true, and only gates that are unknown stop it"
 
     def _denial_text(self, rule: LoweredRule, denial: Denial) -> str:
@@ -245,7 +305,7 @@ class _Explainer:
         kinds = (("buy", gate.vetoes_buy), ("sell", gate.vetoes_sell), ("protective", gate.vetoes_protective))
         truth = truths[gate.when_entry if gate.vetoes_buy and not gate.vetoes_sell else gate.when]
         if gate.name == WOULD_EXIT:
-            text = "an exit would follow" if vetoed else "decided after sizing"
+            text = "an exit would follow the entry" if vetoed else "no exit would follow the entry"
         elif truth == Truth.UNKNOWN:
             text = f"unknown: {self.reading.unknown_text(gate.when)}"
         elif truth == Truth.TRUE:

@@ -139,7 +139,7 @@ def _number(node: ScalarNode, name: str, kind: Kind) -> float:
     if not _fits(literal.measure, unit, value):
         raise MistakeError(
             "unit",
-            f"{quoted(name)} is a {unit_name(unit)}, {quoted(node.text)} a {unit_name(literal.measure)}",
+            f"{quoted(name)} is a {unit_name(unit)}, {quoted(node.text)} is {_described(literal.measure)}",
             node.span,
             f"write {_rewritten(literal, unit, value)}",
         )
@@ -167,6 +167,10 @@ def _fits(measure: Measure, unit: Measure, value: Decimal) -> bool:
     if measure is Measure.SCALAR:
         return unit in _BARE or value == 0
     return measure is unit or (measure is Measure.MONEY and unit is Measure.PRICE)
+
+
+def _described(measure: Measure) -> str:
+    return "a plain number" if measure is Measure.SCALAR else f"a {unit_name(measure)}"
 
 
 def _rewritten(literal: Literal, unit: Measure, value: Decimal) -> str:
