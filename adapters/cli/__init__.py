@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "run": ("run", "Run an agent: a simulated market and a paper venue, unless told otherwise."),
     "explain": ("explain", "Say why a symbol was decided as it was, and why not otherwise."),
+    "test-policy": ("test_policy", "Run the cases of policies: does each decide what it should?"),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
 }
 """Name of each command: the module in this package whose ``command`` it is, and its line of help."""
