@@ -53,6 +53,12 @@ RELATIONS: Final = (
     Relation("gain", ("price", "entry_price"), _rise, "price / entry_price - 1"),
     Relation("peak_gain", ("peak_price", "entry_price"), _rise, "peak_price / entry_price - 1"),
     Relation("since_order", ("since_buy", "since_sell"), min, "the shorter of since_buy and since_sell"),
+    Relation(
+        "since_order_bars",
+        ("since_buy_bars", "since_sell_bars"),
+        min,
+        "the shorter of since_buy_bars and since_sell_bars",
+    ),
     Relation("typical", ("high", "low", "close"), lambda *bar: sum(bar) / 3, "(high + low + close) / 3"),
 )
 
@@ -65,8 +71,7 @@ AT_MOST: Final = (
     ("low", "close"),
     ("open", "high"),
     ("close", "high"),
-    ("since_order", "since_buy"),
-    ("since_order", "since_sell"),
+    *((f"since_order{unit}", f"since_{side}{unit}") for unit in ("", "_bars") for side in ("buy", "sell")),
 )
 """Pairs of which the first is never above the second."""
 

@@ -131,7 +131,7 @@ def _number(node: ScalarNode, name: str, kind: Kind) -> float:
     if not isinstance(literal, Literal):
         raise MistakeError(
             "type",
-            f"{quoted(name)} is a {unit_name(unit)}, not {quoted(node.text)}",
+            f"{quoted(name)} is {_described(unit)}, not {quoted(node.text)}",
             node.span,
             f"such as {_EXAMPLES[unit]}",
         )
@@ -139,7 +139,7 @@ def _number(node: ScalarNode, name: str, kind: Kind) -> float:
     if not _fits(literal.measure, unit, value):
         raise MistakeError(
             "unit",
-            f"{quoted(name)} is a {unit_name(unit)}, {quoted(node.text)} is {_described(literal.measure)}",
+            f"{quoted(name)} is {_described(unit)}, {quoted(node.text)} is {_described(literal.measure)}",
             node.span,
             f"write {_rewritten(literal, unit, value)}",
         )
@@ -169,8 +169,19 @@ def _fits(measure: Measure, unit: Measure, value: Decimal) -> bool:
     return measure is unit or (measure is Measure.MONEY and unit is Measure.PRICE)
 
 
+_DESCRIBED: Final = {
+    Measure.SCALAR: "a plain number",
+    Measure.MONEY: "money",
+    Measure.BARS: "a number of bars",
+    Measure.CLOCK: "a time of day",
+    Measure.NUMBER: "a plain number",
+    Measure.QUANTITY: "a plain number (a quantity)",
+    Measure.COUNT: "a plain number (a count)",
+}
+
+
 def _described(measure: Measure) -> str:
-    return "a plain number" if measure is Measure.SCALAR else f"a {unit_name(measure)}"
+    return _DESCRIBED.get(measure, f"a {unit_name(measure)}")
 
 
 def _rewritten(literal: Literal, unit: Measure, value: Decimal) -> str:
@@ -181,4 +192,4 @@ def _rewritten(literal: Literal, unit: Measure, value: Decimal) -> str:
         return literal_text(value, unit)
     if literal.measure is Measure.SCALAR and unit is Measure.DURATION and value == int(value):
         return duration_text(int(value))
-    return f"it as a {unit_name(unit)}, such as {_EXAMPLES[unit]}"
+    return f"{_described(unit)}, such as {_EXAMPLES[unit]}"

@@ -391,20 +391,38 @@ class _FactMaker:
                 self._default(name, fact.when_absent)
 
     def _elapsed(self) -> None:
-        """An order was a buy or a sell: ``since_order`` alone leaves open which, and bars leave open when."""
-        if self._known("since_order") < NEVER and not {"since_buy", "since_sell"} & set(self.facts):
-            for name in ("since_buy", "since_sell"):
-                self._put(name, NAN, Origin.ABSENT, UnknownReason.NOT_STATED)
+        """An order was a buy or a sell: what is stated of one says something of the others."""
         for name in _ELAPSED:
             for one, other in ((name, f"{name}_bars"), (f"{name}_bars", name)):
-                if one in self.facts and other not in self.facts and self._known(one) != NEVER:
-                    self._put(other, NAN, Origin.ABSENT, UnknownReason.NOT_STATED)
+                if one in self.facts and self._known(one) != NEVER:
+                    self._leave_open(other)  # how many bars a time is depends on when it began
+        for suffix in ("", "_bars"):
+            order, *sides = (f"{name}{suffix}" for name in _ELAPSED)
+            at = self._known(order) if order in self.facts else NEVER
+            stated = [self._known(side) for side in sides if side in self.facts]
+            for side in sides:
+                if at == NEVER or any(time == at for time in stated):
+                    self._default(side, NEVER)
+                elif any(time > at for time in stated):
+                    self._default(side, at, Origin.DERIVED)
+                self._leave_open(side)
+            times = [self._known(side) for side in sides]
+            if all(time == time for time in times):
+                self._default(order, min(times), Origin.DERIVED if stated else Origin.DEFAULT)
+            self._leave_open(order)
+
+    def _leave_open(self, name: str) -> None:
+        if name not in self.facts:
+            self._put(name, NAN, Origin.ABSENT, UnknownReason.NOT_STATED)
 
     def _tally_signals(self) -> None:
         """Side and confidence follow from the three weights where all are stated."""
         for signal in self.lowered.signals:
-            weights = [self._known(f"{signal.name}.{field}") for field in ("buy", "sell", "hold")]
-            if not _states(self.facts, signal.name) or any(weight != weight for weight in weights):
+            names = [f"{signal.name}.{field}" for field in ("buy", "sell", "hold")]
+            if any(name not in self.facts or self.facts[name].source is None for name in names):
+                continue
+            weights = [self._known(name) for name in names]
+            if any(weight != weight for weight in weights):
                 continue
             side, confidence, *_ = tally(*(round(weight * WEIGHT_STEPS) for weight in weights))
             for field, value in (("side", side), ("confidence", confidence)):
