@@ -233,6 +233,7 @@ class Journal(ReadJournal):
         self._chains: dict[int, tuple[Image, int]] = {}  # last record, and the cycle of the last full one
         self._names = _Names()
         self._known_rosters: dict[_Members, int] = {}
+        self._policies: dict[str, int] = {}  # number of the newest row of a digest
         self._last_roster = self._last_cycle = self._last_ms = self._sequence = 0
         self._writer_engine = engine
         with explained(path):
@@ -302,6 +303,7 @@ class Journal(ReadJournal):
                 connection.execute(insert(t.policies), row)
 
         self._write("policy", work, durable=True)
+        self._policies.pop(policy.digest, None)
 
     def commit_cycle(self, cycle: CycleRecord) -> None:
         """Keep a cycle whole, its intents planned; JournalFullError where the disk is full."""
@@ -439,10 +441,15 @@ class Journal(ReadJournal):
     def _cycle_row(
         self, connection: Connection, cycle: CycleRecord, packed: _Packed, sequence: int
     ) -> _Values:
-        newest = select(func.max(t.policies.c.id)).where(t.policies.c.digest == cycle.policy_digest)
-        policy = connection.scalar(newest)
+        policy = self._policies.get(cycle.policy_digest)
         if policy is None:
-            raise NotFoundError(f"{self._path}: policy {cycle.policy_digest} was not added before its cycle")
+            newest = select(func.max(t.policies.c.id)).where(t.policies.c.digest == cycle.policy_digest)
+            policy = connection.scalar(newest)
+            if policy is None:
+                raise NotFoundError(
+                    f"{self._path}: policy {cycle.policy_digest} was not added before its cycle"
+                )
+            self._policies[cycle.policy_digest] = policy
         return {
             "id": cycle.cycle,
             "at_ms": cycle.at_ms,
@@ -584,6 +591,7 @@ class Journal(ReadJournal):
             "prune", lambda connection: forget(connection, first, fulls), durable=True, use_reserve=True
         )
         self._known_rosters.clear()
+        self._policies.clear()
         with explained(self._path):
             raw = _raw(self._writer)
             # It frees one page a step; only a script is stepped to its end.

@@ -6,6 +6,7 @@ indicators that read it start anew behind it.  Bars missing at the end make a re
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -169,10 +170,10 @@ class BarDesk:
         name = self._calendar_of(symbol)
         reach_ms = max(interval, DAY_SECONDS) * 1000
         opens = self.expected(symbol, interval, since_ms - reach_ms, now_ms)
-        first = 0
-        while first < len(opens) and self._calendar.bar_close_ms(name, interval, opens[first]) <= since_ms:
-            first += 1
-        return len(opens) - first
+        closed = bisect_right(
+            opens, since_ms, key=lambda open_ms: self._calendar.bar_close_ms(name, interval, open_ms)
+        )
+        return len(opens) - closed
 
 
 def history_needed_seconds(
