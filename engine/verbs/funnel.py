@@ -1,8 +1,8 @@
 """The funnel: each directional signal from birth to its one disposition.
 
-An instance is (symbol, signal, side, bar): a signal that stands through all cycles of a bar is one instance.  Its
-disposition is the furthest that it reached in those cycles, and final when the symbol's bar is replaced.  Every
-instance has exactly one, so the numbers add up.
+An instance is (symbol, signal, side, bar): a signal that stands through all cycles of a bar is one
+instance.  Its disposition is the furthest that it reached in those cycles, and final when the symbol's
+bar is replaced.  Every instance has exactly one, so the numbers add up.
 
 A signal from outside has the bar of its cycle in the place of its own stamp: records do not keep that yet.
 """
@@ -34,8 +34,8 @@ REACH: Final = (
 )
 """From the furthest to the least.
 
-At the level: nothing refused it, there was nothing to do.  So it stands behind what acted or agreed, and before
-what was refused.
+At the level: nothing refused it, there was nothing to do.  So it stands behind what acted or agreed, and
+before what was refused.
 """
 
 _RANK: Final = {int(disposition): rank for rank, disposition in enumerate(REACH)}
@@ -149,8 +149,9 @@ def _check_sums(funnel: Funnel) -> None:
 
 
 def totals(rows: Iterable[FunnelRow]) -> dict[tuple[str, str, str], int]:
-    """Return the instances by signal, side and disposition."""
+    """Return the instances by signal, side and disposition; none of those that no instance ended in."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
-        counted[(row.signal, row.side, row.disposition)] += row.instances
+        if row.instances:
+            counted[(row.signal, row.side, row.disposition)] += row.instances
     return dict(counted)

@@ -1,7 +1,7 @@
 """Replay: decide again from a record, and say where the result differs.
 
-A record holds the fact vector, the working order, the usage of limits and a few integers (``CONTEXT``); the policy's
-text is kept by its digest.  Nothing else is needed: that is what makes a decision explainable later.
+A record holds the fact vector, the working order, the usage of limits and a few integers (``CONTEXT``); the
+policy's text is kept by its digest.  Nothing else is needed: that is what makes a decision explainable later.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ CONTEXT: Final = (
     "counted",
     "fee_ppm",
     "may_enter",
+    "backoff",
     "price_step",
     "quantity_step",
     "minimum_quantity",
@@ -84,6 +85,7 @@ def pack_context(situation: Situation, bar_open_ms: int) -> tuple[int, ...]:
         int(situation.counted),
         situation.fee_ppm,
         int(situation.may_enter),
+        int(situation.backoff),
         *known,
         NEVER if bar_open_ms == NEVER else bar_open_ms // 1000,
     )
@@ -136,19 +138,20 @@ class Replayer:
             quantity=context["quantity"],
             working=record.working,
             cash_available=context["cash_available"],
-            # Nothing was counted where nothing wanted to buy; should something want to now, that is a difference.
+            # Nothing was counted where nothing wanted to buy; should something want to now, it will differ.
             usage=record.decision.limit_usage or (None,) * len(lowered.limits),
             counted=bool(context["counted"]),
             fee_ppm=context["fee_ppm"],
             stated=record.stated,
             may_enter=bool(context["may_enter"]),
+            backoff=bool(context["backoff"]),
         )
         values = list(record.values)
         decision = decide(evaluator, values, situation)
         return Replayed(record, listing, lowered, situation, values, decision, context["bar_open_seconds"])
 
     def lowered(self, record: DecisionRecord) -> LoweredPolicy:
-        """Return the variant that a record's symbol belongs to; ReplayError where the record does not fit it."""
+        """Return the variant of a record's symbol; ReplayError where the record does not fit it."""
         return self._evaluator(self.listing(record), record).policy
 
     def listing(self, record: DecisionRecord) -> Listing:
@@ -157,7 +160,9 @@ class Replayer:
         if listing is not None:
             return listing
         asset_class = _CLASSES[context_of(record)["asset_class"]].value
-        calendar = next((other.calendar for other in self.policy.universe if other.asset_class == asset_class), "24/7")
+        calendar = next(
+            (other.calendar for other in self.policy.universe if other.asset_class == asset_class), "24/7"
+        )
         return Listing(record.symbol, asset_class, calendar, None, False)
 
     def _evaluator(self, listing: Listing, record: DecisionRecord) -> ReferenceEvaluator:
@@ -182,7 +187,9 @@ def context_of(record: DecisionRecord) -> dict[str, int]:
     context = dict(zip(record.layout.context, record.context, strict=True))
     missing = [name for name in CONTEXT if name not in context]
     if missing:
-        raise ReplayError(f"the record of {record.symbol} lacks {', '.join(missing)}: another release made it")
+        raise ReplayError(
+            f"the record of {record.symbol} lacks {', '.join(missing)}: another release made it"
+        )
     return context
 
 
