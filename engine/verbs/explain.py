@@ -153,8 +153,13 @@ class _Explainer:
 
     def _summary(self) -> str:
         """Return the sentence of the deciding rule, or why no rule decided."""
-        if self.decision.rule >= 0:
-            return self._because(self.lowered.rules[self.decision.rule])
+        decider = self.decision.rule
+        if decider >= 0:
+            disposition = Disposition(self.decision.dispositions[decider])
+            rule = self.lowered.rules[decider]
+            if disposition is Disposition.ACTED:
+                return self._because(rule)
+            return self._rule_text(decider, rule, disposition, self.decision.causes[decider])
         stopped = [
             rule.name
             for rule, disposition in zip(self.lowered.rules, self.decision.dispositions, strict=True)
@@ -399,53 +404,40 @@ class _Explainer:
         side = self.values[side_slot] if side_slot >= 0 else math.nan
         confidence = self.values[confidence_slot] if confidence_slot >= 0 else math.nan
         disposition = Disposition(self.decision.signal_dispositions[index])
-        adopter = self._adopter(index, side)
+        adopting = [at for at, rule in enumerate(self.lowered.rules) if (index, side) in rule.adopts]
+        candidates = [at for at in adopting if self.decision.dispositions[at]]
         word = Side(int(side)).name if side == side else "unknown"
-        text = f"{word} {shown(confidence, Measure.RATIO)}" if confidence == confidence else word
+        if side != side:
+            text = self._unknown_signal_text(side_slot, votes)
+        elif disposition is Disposition.NONE:
+            text = "not directional"
+        elif candidates:
+            text = f"{disposition.word.replace('_', ' ')} by {self.lowered.rules[candidates[0]].name}"
+        elif disposition is Disposition.CONCURRED:
+            text = "concurred: the decision is its side"
+        elif adopting:
+            nearest = self.lowered.rules[adopting[0]]
+            text = f"not adopted: {self._no_match_text(nearest, self.reading.truth(nearest.when))}"
+        else:
+            text = f"not adopted: no rule acts on a {word} of it"
         return SignalView(
             name=name,
             source=source,
             side=None if side != side else word.lower(),
             confidence=None if confidence != confidence else confidence,
-            shown=text,
+            shown=f"{word} {shown(confidence, Measure.RATIO)}" if confidence == confidence else word,
             disposition=disposition.word,
-            adopted_by=adopter.name if adopter is not None and disposition not in _NOT_ADOPTED else None,
-            text=self._signal_text(disposition, adopter, votes, side_slot),
+            adopted_by=self.lowered.rules[candidates[0]].name if candidates else None,
+            text=text,
             votes=votes,
         )
 
-    def _adopter(self, index: int, side: float) -> LoweredRule | None:
-        """Return the first rule that adopts this side, a candidate before one that does not match."""
-        adopting = [
-            (position, rule)
-            for position, rule in enumerate(self.lowered.rules)
-            if (index, side) in rule.adopts
-        ]
-        candidates = [rule for position, rule in adopting if self.decision.dispositions[position]]
-        return next(iter([*candidates, *(rule for _, rule in adopting)]), None)
-
-    def _signal_text(
-        self,
-        disposition: Disposition,
-        adopter: LoweredRule | None,
-        votes: tuple[VoteView, ...],
-        side_slot: int,
-    ) -> str:
-        side = self.values[side_slot] if side_slot >= 0 else math.nan
-        if side != side:
-            leaves = [leaf for vote in votes if vote.cast == "unknown" for leaf in vote.leaves]
-            missing = [fact for leaf in leaves for fact in leaf.missing]
-            if not missing and side_slot >= 0:
-                missing = list(self.reading.missing((side_slot,)))
-            return ", ".join(dict.fromkeys(fact.text for fact in missing)) or "its side is not read"
-        if disposition is Disposition.NONE:
-            return "not directional"
-        if disposition is Disposition.NOT_ADOPTED:
-            if adopter is None:
-                return f"not adopted: no rule acts on a {Side(int(side)).name} of it"
-            return f"not adopted: {self._no_match_text(adopter, self.reading.truth(adopter.when))}"
-        by = f" by {adopter.name}" if adopter is not None else ""
-        return f"{disposition.word.replace('_', ' ')}{by}"
+    def _unknown_signal_text(self, side_slot: int, votes: tuple[VoteView, ...]) -> str:
+        leaves = [leaf for vote in votes if vote.cast == "unknown" for leaf in vote.leaves]
+        missing = [fact for leaf in leaves for fact in leaf.missing]
+        if not missing and side_slot >= 0:
+            missing = list(self.reading.missing((side_slot,)))
+        return ", ".join(dict.fromkeys(fact.text for fact in missing)) or "its side is not read"
 
     def _votes(self, index: int) -> Iterable[VoteView]:
         truths = self.reading.evaluation.truths
@@ -571,9 +563,6 @@ class _Explainer:
         return WhyNotRule(
             rule.name, self._rule_text(index, rule, disposition, self.decision.causes[index]), unmet
         )
-
-
-_NOT_ADOPTED: Final = (Disposition.NONE, Disposition.NOT_ADOPTED)
 
 
 def _money_text(money: int) -> str:

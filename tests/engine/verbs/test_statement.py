@@ -121,8 +121,8 @@ facts:
     )
     names = ("held", "rsi", "prev(rsi)", "macd.line", "highest(high, 20)", "tips.side", "trend.side")
     assert [value(vector, name) for name in names] == [0.0, 51.3, 49.0, -0.0012, 0.17, 2.0, 1.0]
-    names = ("since_order", "quote_age", "session", "once.dip", "time", "weekday")
-    assert [value(vector, name) for name in names] == [240.0, 1.0, 3.0, 1.0, 36207.0, 1.0]
+    more = ("since_order", "quote_age", "session", "once.dip", "time", "weekday")
+    assert [value(vector, name) for name in more] == [240.0, 1.0, 3.0, 1.0, 36207.0, 1.0]
     assert fact(vector, "trend.confidence")[1:] == (UnknownReason.NOT_STATED, Origin.ABSENT)
     assert vector.stated_mask == 1
 
