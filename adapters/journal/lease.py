@@ -19,6 +19,9 @@ from engine.errors import UnavailableError
 _WIDTH: Final = 256
 """Bytes of the note: always the same, so that keeping it never needs more disk."""
 
+_NOBODY: Final = 0
+"""In the place of a process: the holder let go."""
+
 _LOCKED_BYTE: Final = 1 << 20
 """Where Windows locks, which makes locked bytes unreadable: far behind the note."""
 
@@ -30,6 +33,32 @@ class Note:
     process: int
     host: str
     cycle: int
+
+
+def holder(journal: Path) -> Note | None:
+    """Return who holds a journal's lock, as far as this machine can tell without taking it; None if nobody.
+
+    The lock itself is not tried: an agent that starts at that moment would find it taken.
+    """
+    try:
+        note = _parsed(journal.with_name(journal.name + ".lock").read_bytes()[:_WIDTH])
+    except OSError:
+        return None
+    if note is None or not note.process or note.host != _host() or not _lives(note.process):
+        return None
+    return note
+
+
+def _host() -> str:
+    return platform.node() or "this-host"
+
+
+def _parsed(text: bytes) -> Note | None:
+    try:
+        process, cycle, host = text.decode().split(maxsplit=2)
+        return Note(int(process), host.strip(), int(cycle))
+    except ValueError:
+        return None
 
 
 class Lease:
@@ -64,29 +93,36 @@ class Lease:
 
     def note(self, cycle: int) -> None:
         """Write who holds the journal and how far it has come."""
-        text = f"{os.getpid()} {cycle} {platform.node() or 'this-host'}"
+        self._cycle = cycle
+        self._write(os.getpid())
+
+    def release(self) -> None:
+        """Let go of the lock; the file stays, for whoever comes next."""
+        if self._file >= 0:
+            self._write(_NOBODY)
+            os.close(self._file)
+            self._file = -1
+
+    def _write(self, process: int) -> None:
+        text = f"{process} {self._cycle} {_host()}"
         # The note is a help: the journal stands without it, and what failed here fails there too.
         with suppress(OSError):
             _ = os.lseek(self._file, 0, os.SEEK_SET)
             os.write(self._file, text.encode()[: _WIDTH - 1].ljust(_WIDTH - 1) + b"\n")
 
-    def release(self) -> None:
-        """Let go of the lock; the file stays, for whoever comes next."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
     def _read(self) -> Note | None:
         try:
             _ = os.lseek(self._file, 0, os.SEEK_SET)
-            process, cycle, host = os.read(self._file, _WIDTH).decode().split(maxsplit=2)
-            return Note(int(process), host.strip(), int(cycle))
-        except (OSError, ValueError):
+            return _parsed(os.read(self._file, _WIDTH))
+        except OSError:
             return None
 
 
 if sys.platform == "win32":
     import msvcrt
+
+    def _lives(process: int) -> bool:
+        return True  # a process cannot be asked here without harm
 
     def _lock(file: int) -> bool:
         _ = os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)
@@ -98,6 +134,15 @@ if sys.platform == "win32":
 
 else:
     import fcntl
+
+    def _lives(process: int) -> bool:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        except OSError:
+            return True  # it lives, and is somebody else's
+        return True
 
     def _lock(file: int) -> bool:
         try:
