@@ -114,7 +114,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    """All cases of one policy."""
+    """All cases of one policy; a background's ``symbol_span`` is where its scope is written."""
 
     source: Source
     policy: str
@@ -189,7 +189,7 @@ class _Reader:
     def file(self) -> CaseFile:
         policy = self.scalar(self.root, "policy", ())
         backgrounds = {
-            key.text: self.statement(node, path, ())
+            key.text: replace(self.statement(node, path, ()), symbol_span=key.span)
             for key, node, path in self.entries(self.child(self.root, "background", ()), ("background",))
         }
         cases = [
@@ -249,7 +249,7 @@ class _Reader:
             ]
             kept = tuple(step for step in steps if step is not None)
             return Case(name.text, name.span, because.text if because else "", own.at_ms, account, kept)
-        if account_node is not None:
+        if account_node is not None and not self.is_broken(path, "steps"):
             self.report(
                 "case",
                 "'account' belongs to a time series",
@@ -261,14 +261,17 @@ class _Reader:
                 self.report("case", "the case expects nothing", name.span, "add expect: {action: hold}")
             return None
         step = Step(name.span, 0, own, self.expectation(expect, (*path, "expect")))
-        self.needs_symbol(step)
+        self.needs_symbol(step, path)
         return Case(name.text, name.span, because.text if because else "", own.at_ms, None, (step,))
 
     def is_broken(self, path: Path, key: str) -> bool:
         return any(broken[: len(path) + 1] == (*path, key) for broken in self.broken)
 
-    def needs_symbol(self, step: Step) -> None:
-        if step.statement.symbol is None:
+    def needs_symbol(self, step: Step, path: Path) -> None:
+        case = path[:2]
+        if step.statement.symbol is None and not (
+            self.is_broken(path, "symbol") or self.is_broken(case, "symbol")
+        ):
             self.report("case", "of which symbol?", step.span, "add symbol: BTC-USD")
 
     def step(self, node: Node, path: Path, own: Statement) -> Step | None:
@@ -285,7 +288,7 @@ class _Reader:
             statement,
             self.expectation(expect, (*path, "expect")),
         )
-        self.needs_symbol(step)
+        self.needs_symbol(step, path)
         return step
 
     def account(self, node: Node | None, path: Path) -> Account | None:

@@ -232,6 +232,16 @@ class CaseRunner:
                 file.policy_span,
                 f"write policy: {self.policy.name}, or run them with their own policy",
             )
+        scopes = {ALL, *(listing.asset_class for listing in self.policy.universe), *self._lowered}
+        for scope, background in file.backgrounds.items():
+            if scope not in scopes:
+                near = get_close_matches(scope, sorted(scopes), 1)
+                yield Problem(
+                    "unknown-scope",
+                    f"policy {quoted(self.policy.name)} has no class and trades no symbol {quoted(scope)}",
+                    background.symbol_span,
+                    f"did you mean {quoted(near[0])}?" if near else "delete it",
+                )
 
     def _problems_of(self, case: Case) -> Iterator[Problem]:
         if case.account is not None:
@@ -339,9 +349,10 @@ class _Checker:
         if node is not None and node.text not in names:
             near = get_close_matches(node.text, names, 1)
             known = ", ".join(names) or "none"
+            where = "" if kind in ("disposition", "denial") else f" that applies to {self.symbol}"
             yield Problem(
                 "unknown-name",
-                f"no {kind} {quoted(node.text)} applies to {self.symbol}",
+                f"there is no {kind} {quoted(node.text)}{where}",
                 node.span,
                 f"did you mean {quoted(near[0])}?" if near else f"there is: {known}",
             )
@@ -360,7 +371,7 @@ class _Checker:
 
     def _leaf(self, rule: int, fact: ScalarNode, value: ScalarNode) -> Iterator[Problem]:
         leaves = {self.lowered.slots[slot].name: slot for slot in _slots(self.lowered, rule)}
-        unknown = list(self._known(f"leaf of '{self.lowered.rules[rule].name}' with", fact, list(leaves)))
+        unknown = list(self._known(f"comparison in '{self.lowered.rules[rule].name}' of", fact, list(leaves)))
         yield from unknown
         if not unknown:
             slot = self.lowered.slots[leaves[fact.text]]
