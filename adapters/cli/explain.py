@@ -12,7 +12,6 @@ import click
 
 from adapters.bootstrap import DEFAULT_POLICY, load_named_policy
 from adapters.cli.output import Output, common_options
-from adapters.symbols import infer_instrument
 from engine.codes import Action
 from engine.errors import NotFoundError, PolicyError, Problem, UnavailableError
 from engine.evaluate.reference import ReferenceEvaluator
@@ -20,7 +19,7 @@ from engine.language.lower import lower
 from engine.language.policy import Policy
 from engine.language.source import MAX_BYTES, load_document
 from engine.lowered import LoweredPolicy
-from engine.model import AssetClass, Decision
+from engine.model import Decision
 from engine.verbs.decide import decide
 from engine.verbs.explain import explain
 from engine.verbs.explanation import Explanation, RuleView
@@ -91,9 +90,7 @@ def decided_from_facts(symbol: str, facts_file: str, policy_name: str, what_if: 
     lowered = lower(policy, listing)
     statement = _read_facts(facts_file, symbol)
     overrides = what_if_statement(what_if) if what_if else None
-    prices = [float(price) for price in _stated_prices(statement)]
-    instrument = infer_instrument(symbol, AssetClass(listing.asset_class), listing.calendar, prices)
-    vector = fact_vector(policy, lowered, listing, statement, what_if=overrides, instrument=instrument)
+    vector = fact_vector(policy, lowered, listing, statement, what_if=overrides)
     decision = decide(ReferenceEvaluator(lowered), list(vector.values), vector.situation)
     return Subject(policy, lowered, vector, decision)
 
@@ -122,14 +119,6 @@ def _bounded(name: str) -> tuple[bytes, str]:
         raise NotFoundError(f"there is no facts file '{name}'") from None
     except OSError as error:
         raise UnavailableError(f"{name}: cannot be read ({error.strerror})") from error
-
-
-def _stated_prices(statement: Statement) -> Iterator[str]:
-    """Yield the prices as they are written: they show the venue's tick."""
-    for given in statement.given:
-        number, _, unit = given.value.text.strip().partition(" ")
-        if given.name in ("price", "bid", "ask") and unit.strip() == "USD":
-            yield number
 
 
 # --- layout -----------------------------------------------------------------------------------
