@@ -118,7 +118,7 @@ def fact_vector(
         PolicyError: Names nobody knows, values of the wrong type or unit, off their step or out of range,
             and statements that contradict each other; all of one statement at once.
     """
-    maker = _FactMaker(policy, lowered, listing, instrument or finest_instrument(listing))
+    maker = Completion(policy, lowered, listing, instrument or finest_instrument(listing))
     maker.take(statement, Origin.STATED)
     for name, value in (replaced or {}).items():
         maker.facts[name] = replace(maker.facts[name], value=value)
@@ -129,7 +129,7 @@ def fact_vector(
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class KnownFact:
     """A fact's value and where it comes from; NaN with its reason where it is stated to be Unknown."""
 
     value: float
@@ -139,17 +139,20 @@ class _Known:
     reason: UnknownReason = UnknownReason.KNOWN
 
 
-class _FactMaker:
+class Completion:
+    """Completes what was stated of a symbol into all facts that a lowered policy reads."""
+
     def __init__(
         self, policy: Policy, lowered: LoweredPolicy, listing: Listing, instrument: Instrument
     ) -> None:
+        """Begin with nothing stated."""
         self.policy = policy
         self.lowered = lowered
         self.listing = listing
         self.instrument = instrument
         self.kinds = _kinds(policy, lowered)
         self.read = {slot.name for slot in lowered.slots}
-        self.facts: dict[str, _Known] = {}
+        self.facts: dict[str, KnownFact] = {}
         self.usage: dict[str, int] = {}
         self.assumptions: dict[str, Assumption] = {}
         self.at_ms: int | None = None
@@ -174,7 +177,7 @@ class _FactMaker:
                 kind = self.kinds[name]
                 value, reason = read_value(given.value, name, kind)
                 source = Origin.ASSUMED if given.assumed else origin
-                self.facts[name] = _Known(value, source, given.name_span, statement.source, reason)
+                self.facts[name] = KnownFact(value, source, given.name_span, statement.source, reason)
                 if given.assumed:
                     self.assumptions[name] = assumption(given, name, kind, value)
             except MistakeError as mistake:
@@ -265,7 +268,7 @@ class _FactMaker:
 
     def _complete_signal(self, head: str, changed: set[str]) -> None:
         """Fill the fields of a voted signal that ``--what-if`` leaves to its votes."""
-        trial = _FactMaker(self.policy, self.lowered, self.listing, self.instrument)
+        trial = self.blank()
         trial.facts = {name: known for name, known in self.facts.items() if not name.startswith(f"{head}.")}
         trial.at_ms = self.at_ms
         trial.complete()
@@ -275,8 +278,12 @@ class _FactMaker:
             name = f"{head}.{field}"
             slot = self.lowered.slot(name)
             if name not in changed and values[slot] == values[slot]:
-                self.facts[name] = _Known(values[slot], Origin.COMPUTED)
+                self.facts[name] = KnownFact(values[slot], Origin.COMPUTED)
         self.notes.append(f"{head} is what its votes make it but for --what-if")
+
+    def blank(self) -> Completion:
+        """Return one like this with nothing stated."""
+        return Completion(self.policy, self.lowered, self.listing, self.instrument)
 
     # --- completion ---------------------------------------------------------------------------
 
@@ -306,7 +313,7 @@ class _FactMaker:
     def _put(
         self, name: str, value: float, origin: Origin, reason: UnknownReason = UnknownReason.KNOWN
     ) -> None:
-        self.facts[name] = _Known(value, origin, reason=reason)
+        self.facts[name] = KnownFact(value, origin, reason=reason)
 
     def _default(self, name: str, value: float, origin: Origin = Origin.DEFAULT) -> None:
         if name not in self.facts:
@@ -335,9 +342,14 @@ class _FactMaker:
                 if relation.target in self.facts or (only and relation.target not in only):
                     continue
                 value = self._follows(relation)
-                if value is not None:
+                if value is None:
+                    continue
+                kind = self.kinds[relation.target]
+                if kind.minimum <= value <= kind.maximum:
                     self._put(relation.target, value, Origin.DERIVED)
-                    found = True
+                else:
+                    self._put(relation.target, NAN, Origin.DERIVED, UnknownReason.OVERFLOW)
+                found = True
 
     def _follows(self, relation: Relation) -> float | None:
         inputs = [self._known(name) for name in relation.inputs]
@@ -491,16 +503,16 @@ class _FactMaker:
         """Return the value of every slot."""
         return [self._slot_fact(slot).value for slot in self.lowered.slots]
 
-    def _slot_fact(self, slot: FactSlot) -> _Known:
+    def _slot_fact(self, slot: FactSlot) -> KnownFact:
         known = self.facts.get(slot.name)
         if known is not None:
             return known
         if slot.origin is SlotOrigin.ONCE:
-            return _Known(0.0, Origin.DEFAULT)
+            return KnownFact(0.0, Origin.DEFAULT)
         voted = slot.origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
         if voted and not _states(self.facts, slot.name.partition(".")[0]):
-            return _Known(NAN, Origin.COMPUTED, reason=UnknownReason.VOTE)
-        return _Known(NAN, Origin.ABSENT, reason=UnknownReason.NOT_STATED)
+            return KnownFact(NAN, Origin.COMPUTED, reason=UnknownReason.VOTE)
+        return KnownFact(NAN, Origin.ABSENT, reason=UnknownReason.NOT_STATED)
 
     def vector(self) -> Vector:
         """Return the facts as the lowered policy reads them."""
@@ -528,7 +540,7 @@ class _FactMaker:
             symbol=self.listing.symbol,
             instrument=self.instrument,
             quantity=quantity,
-            working=_working(open_order, quantity) if open_order > 0 else None,
+            working=working_order(open_order, quantity) if open_order > 0 else None,
             cash_available=_money(cash) if cash == cash else 0,
             usage=tuple(self._usage(limit.name, limit.kind) for limit in self.lowered.limits),
             counted=held or open_order == 1.0,
@@ -556,7 +568,7 @@ _COUNTS: Final = (LimitKind.BUYS_AT_MOST, LimitKind.POSITIONS_AT_MOST)
 _EXPOSURES: Final = (LimitKind.EXPOSURE_AT_MOST,)
 
 
-def _states(facts: Mapping[str, _Known], signal: str) -> bool:
+def _states(facts: Mapping[str, KnownFact], signal: str) -> bool:
     return any(f"{signal}.{field}" in facts for field in SIGNAL_FIELDS)
 
 
@@ -564,7 +576,7 @@ def _money(value: float) -> int:
     return scaled(Decimal(repr(value)), MONEY_SCALE)
 
 
-def _working(open_order: float, quantity: int) -> WorkingOrder:
+def working_order(open_order: float, quantity: int) -> WorkingOrder:
     """Return the open order of which a facts file knows the side only: it stands for all of the position."""
     side = OrderSide.BUY if open_order == 1.0 else OrderSide.SELL
     return WorkingOrder("open-order", side, max(quantity, 1), 0, None, IntentState.SENT, False, None, "", 0)

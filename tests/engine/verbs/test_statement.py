@@ -149,6 +149,12 @@ def test_what_follows_is_derived() -> None:
     assert vector.situation.cash_available == 96800 * MONEY_SCALE
 
 
+def test_what_is_derived_beyond_its_range_is_unknown() -> None:
+    """As an agent's facts are: out of range is Unknown with its reason, and no contradiction."""
+    vector = vector_of("facts: {position_qty: 1, price: 100000 USD, entry_price: 0.01 USD}")
+    assert fact(vector, "gain")[1:] == (UnknownReason.OVERFLOW, Origin.DERIVED)
+
+
 def test_what_nobody_states_is_what_it_was_before_anything_happened() -> None:
     """Flat, active, never ordered; what needs a source is Unknown, and no market is assumed open."""
     vector = vector_of("facts: {price: 0.16 USD}")
@@ -383,7 +389,7 @@ def test_an_override_is_a_name_and_a_value(text: str) -> None:
 @given(
     quantity=st.integers(1, 10**9),
     price=st.integers(1, 10**7),
-    entry=st.integers(1, 10**7),
+    entry=st.integers(100, 10**7),  # a gain of at most 10,000,000 %
 )
 def test_what_is_derived_contradicts_nothing(quantity: int, price: int, entry: int) -> None:
     """A file that states what was derived from another is the same vector."""
