@@ -10,6 +10,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "explain": ("explain", "Say why a symbol was decided as it was, and why not otherwise."),
     "test-policy": ("test_policy", "Run the cases of policies: does each decide what it should?"),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
+    "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
+    "journal": ("journal", "Look into an agent's journal, check it, prune it."),
+    "resume": ("resume", "Lift a latched drawdown, or free a frozen symbol."),
+    "doctor": ("doctor", "Check this installation and an agent's state folder."),
 }
 """Name of each command: the module in this package whose ``command`` it is, and its line of help."""
 
