@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +14,7 @@ import click
 import policies
 from adapters.bootstrap import load_named_policy
 from adapters.cli.output import ExitCode, Output, common_options
+from engine.codes import Disposition
 from engine.errors import NotFoundError, UnavailableError
 from engine.language.policy import Policy
 from engine.language.source import MAX_BYTES
@@ -19,6 +22,7 @@ from engine.verbs.case_file import CaseFile, load_cases
 from engine.verbs.cases import CaseResult, CaseRunner, StepResult
 from engine.verbs.explain import explain
 from engine.verbs.explanation import RuleView
+from engine.verbs.replay import cause_text
 
 SCHEMA: Final = "test-policy-v1"
 
@@ -45,8 +49,12 @@ class Tested:
     metavar="FILE",
     help="Another case file [cases/NAME.yaml beside the policy].",
 )
+@click.option("--case", "pattern", default="*", metavar="NAME", help="Only these cases, as in 'stop-*'.")
+@click.option("--decisions", is_flag=True, help="Show each decision, of a time series one by one.")
 @common_options
-def command(output: Output, names: tuple[str, ...], cases_file: str | None) -> ExitCode:
+def command(
+    output: Output, names: tuple[str, ...], cases_file: str | None, pattern: str, decisions: bool
+) -> ExitCode:
     """Run the cases of each POLICY (a file, or the name of a shipped one; all shipped ones by default).
 
     Ends with 1 if a case is not as expected: what was expected, what came, and the conditions that decided.
@@ -58,11 +66,16 @@ def command(output: Output, names: tuple[str, ...], cases_file: str | None) -> E
     for name in chosen:
         policy = load_named_policy(name).required()
         file = load_cases(*_cases_of(name, cases_file))
+        chosen_cases = tuple(case for case in file.cases if fnmatchcase(case.name, pattern))
+        file = replace(file, cases=chosen_cases)
         tested.append(Tested(policy, file, CaseRunner(policy, file).run_all()))
+    tested = [one for one in tested if one.results]
+    if not tested:
+        raise NotFoundError(f"no case is called '{pattern}'")
     if output.as_json:
         output.document(document(tested))
     else:
-        output.show("\n".join(listing(tested)))
+        output.show("\n".join(listing(tested, decisions=decisions)))
     return ExitCode.FINDING if any(one.failed for one in tested) else ExitCode.OK
 
 
@@ -87,7 +100,7 @@ def _cases_of(name: str, cases_file: str | None) -> tuple[bytes | str, str]:
 # --- text -------------------------------------------------------------------------------------
 
 
-def listing(tested: Sequence[Tested]) -> Iterator[str]:
+def listing(tested: Sequence[Tested], *, decisions: bool = False) -> Iterator[str]:
     """Lay the results out for people: a line per case, more for those that failed."""
     for one in tested:
         policy = one.policy
@@ -97,8 +110,23 @@ def listing(tested: Sequence[Tested]) -> Iterator[str]:
                 yield f"  ok    {result.case.name}"
             else:
                 yield from _failure(one, result)
+            if decisions:
+                yield from (f"        {_decision(step)}".rstrip() for step in result.steps)
     cases, failed = sum(len(one.results) for one in tested), sum(one.failed for one in tested)
     yield f"{cases} cases, {failed} failed"
+
+
+def _decision(step: StepResult) -> str:
+    """Return one decision on one line: when, of what, which, and what became of each candidate."""
+    decision, lowered = step.decision, step.lowered
+    at_ms = step.vector.at_ms
+    at = "" if at_ms is None else f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%SZ}  "
+    settled = []
+    for rule, code, cause in zip(lowered.rules, decision.dispositions, decision.causes, strict=True):
+        if code != Disposition.NONE:
+            by = cause_text(lowered, code, cause)
+            settled.append(f"{rule.name} {tuple(Disposition)[code].word}" + (f" ({by})" if by else ""))
+    return f"{at}{step.listing.symbol:<9} {decision.action.name:<4}  {', '.join(settled)}"
 
 
 def _failure(tested: Tested, result: CaseResult) -> Iterator[str]:

@@ -112,7 +112,7 @@ class Series:
             usage=tuple(book.usage(limits[limit.name], listing) for limit in lowered.limits),
             counted=symbol in book.positions,
         )
-        return replace(vector, values=values, reasons=bytes(reasons), situation=situation)
+        return replace(vector, at_ms=self.now_ms, values=values, reasons=bytes(reasons), situation=situation)
 
     def _quote(self, symbol: str, bid: float, ask: float) -> JudgedQuote:
         if bid != bid or ask != ask:

@@ -111,6 +111,21 @@ def test_cases_stand_beside_a_policy_file(tmp_path: Path) -> None:
     assert str(tmp_path / "cases" / "mine.yaml") in result.stdout
 
 
+def test_some_cases_with_their_decisions(update_golden: bool) -> None:
+    """A pattern chooses cases; each decision of them is shown on one line."""
+    result = run("--case", "ten-buys*", "--decisions")
+    assert result.exit_code == ExitCode.OK
+    shown = [line for line in result.stdout.splitlines() if line.startswith(" ")]
+    assert_golden("\n".join(shown), GOLDEN / "decisions.txt", update_golden)
+
+
+def test_no_case_of_that_name() -> None:
+    """A pattern that chooses nothing is a mistake, not success."""
+    result = run("default", "--case", "ten-buy")
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert "ten-buy" in result.stderr
+
+
 def test_a_broken_case_file(cases: str, update_golden: bool) -> None:
     """Mistakes are told with file, line and column; the exit code is that of configuration."""
     Path(cases).write_text(CASES.replace("rule: none", "rule: stopp").replace("0.15 USD", "0.15"))
