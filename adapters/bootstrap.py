@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.errors import ConfigurationError, NotFoundError, UnavailableError
+from engine.language.expression import duration_text
 from engine.language.load import Loaded, load_policy
 from engine.language.policy import Policy
 from engine.units import MONEY_SCALE
@@ -160,7 +161,7 @@ def plan_run(
     folder = agent_folder(state_dir, name)
     if restart:
         _set_aside(folder)
-    resume_ms = _last_cycle_ms(folder)
+    resume_ms = _last_moment_ms(folder)
     calendar = ExchangeCalendars()
     if kind == "sim":
         market = _simulated(policy, calendar, resume_ms, speed, seed)
@@ -214,16 +215,18 @@ def _set_aside(folder: AgentFolder) -> None:
         raise UnavailableError(f"{folder.path}: cannot be set aside ({error.strerror})") from error
 
 
-def _last_cycle_ms(folder: AgentFolder) -> int | None:
-    """Return when the agent's last journalled cycle was, None for a new one."""
+def _last_moment_ms(folder: AgentFolder) -> int | None:
+    """Return when the agent's last journalled cycle was, or what came after it; None for a new one."""
     if not folder.journal.exists():
         return None
     reader = open_reader(folder)
     try:
         last = reader.last_cycle()
+        if last is None:
+            return None
+        return max([last.at_ms, *(event.at_ms for _, event in reader.events_after(last.sequence))])
     finally:
         reader.close()
-    return None if last is None else last.at_ms
 
 
 def _simulated(
@@ -233,9 +236,7 @@ def _simulated(
     from adapters.quotes.simulated import SimulatedMarket, simulated_instrument
 
     clock = SimulatedClock(SIMULATION_BEGINS_MS if resume_ms is None else resume_ms, speed)
-    instruments = {
-        listing.symbol: simulated_instrument(listing.symbol, seed) for listing in policy.universe
-    }
+    instruments = {listing.symbol: simulated_instrument(listing.symbol, seed) for listing in policy.universe}
     market = SimulatedMarket(seed, tuple(instruments.values()), calendar, clock)
     return _Market(market, market, market, clock, clock.interrupt, instruments, None, 0, [])
 
@@ -272,16 +273,20 @@ def _from_files(
         assert series is not None  # a served symbol has a series at its finest interval
         bars = series.closed(calendar, listed[symbol].calendar, -1, 2**62)
         instruments[symbol] = infer_instrument(
-            symbol, AssetClass(listed[symbol].asset_class), listed[symbol].calendar, (bar.close for bar in bars)
+            symbol,
+            AssetClass(listed[symbol].asset_class),
+            listed[symbol].calendar,
+            (bar.close for bar in bars),
         )
         first_ms.append(calendar.bar_close_ms(listed[symbol].calendar, interval, bars[0].open_time_ms))
         end_ms.append(calendar.bar_close_ms(listed[symbol].calendar, interval, bars[-1].open_time_ms))
         finest.append(interval)
     finest_seconds = min(finest)
-    if finest_seconds > (policy.every_seconds or policy.bars_seconds):
+    cadence_seconds = policy.every_seconds or policy.bars_seconds
+    if finest_seconds > cadence_seconds:
         notes.append(
-            f"the policy would decide every {policy.every_seconds or policy.bars_seconds} s; the finest bars here "
-            f"have {finest_seconds} s, so it decides at their closes"
+            f"the policy decides every {duration_text(cadence_seconds)}; the finest bars here are of "
+            f"{duration_text(finest_seconds)}, so it decides at their closes"
         )
     clock = SimulatedClock(min(first_ms) - 1 if resume_ms is None else resume_ms, speed)
     return _Market(
@@ -295,4 +300,3 @@ def _from_files(
         finest_seconds,
         notes,
     )
-

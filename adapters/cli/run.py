@@ -21,6 +21,7 @@ from adapters.cli.run_tally import Tally
 from adapters.cli.run_view import JsonView, LineView, TableView, View
 from engine.errors import ConfigurationError, PolicyError, TradectlError
 from engine.language.policy import Policy
+from engine.runtime.cycle import Heard
 
 DEFAULT_CYCLES: Final = 120
 """An hour of the simulated market at a policy's 30 seconds: entries and exits within seconds of real time."""
@@ -120,7 +121,9 @@ def _run(
     tally = Tally()
     try:
         stop.politely(plan.interrupt)
-        view.begin(plan, plan.agent.start())
+        _ = plan.agent.start()
+        view.begin(plan)
+        _take_in(plan.agent.heard_at_start, tally, view)
         try:
             note = _cycles(plan, cycles, tally, view, stop)
         except TradectlError:
@@ -146,15 +149,18 @@ def _cycles(plan: RunPlan, cycles: int | None, tally: Tally, view: View, stop: S
         if stop.asked:
             break
         if wake_ms < due_ms:
-            heard = agent.tend()
-            tally.tended(heard)
-            view.tended(heard)
+            _take_in(agent.tend(), tally, view)
             continue
         report = agent.cycle()
         tally.add(report)
         view.cycle(report)
         due_ms = agent.next_cycle_ms()
     return ""
+
+
+def _take_in(heard: Heard, tally: Tally, view: View) -> None:
+    tally.tended(heard)
+    view.tended(heard)
 
 
 def _exhausted(plan: RunPlan, end_ms: int, tally: Tally) -> str:

@@ -109,7 +109,7 @@ def symbol_row(item: Planned, agent: Agent) -> SymbolRow:
 class View(Protocol):
     """Someone who watches a run."""
 
-    def begin(self, plan: RunPlan, incidents: Sequence[Incident]) -> None:
+    def begin(self, plan: RunPlan) -> None:
         """The agent was restored and is about to run."""
 
     def cycle(self, report: CycleReport) -> None:
@@ -138,7 +138,7 @@ class LineView:
     def _print(self, text: str) -> None:
         click.echo(text)
 
-    def begin(self, plan: RunPlan, incidents: Sequence[Incident]) -> None:
+    def begin(self, plan: RunPlan) -> None:
         """Print what the agent is, and the notes."""
         self._plan = plan
         self._width = max((len(symbol) for symbol in plan.symbols), default=0)
@@ -147,8 +147,6 @@ class LineView:
         self._print(f"agent {plan.name}: policy {policy.name} {policy.version} ({policy.digest[:6]}){after}")
         for note in plan.notes:
             self._print(f"note: {note}")
-        for incident in incidents:
-            self._print(self._incident(incident))
 
     def cycle(self, report: CycleReport) -> None:
         """Print what is new."""
@@ -235,11 +233,11 @@ class TableView(LineView):
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False)
 
-    def begin(self, plan: RunPlan, incidents: Sequence[Incident]) -> None:
+    def begin(self, plan: RunPlan) -> None:
         """Print the notes and open the table."""
         from rich.live import Live
 
-        super().begin(plan, incidents)
+        super().begin(plan)
         # Drawn by us, not by a thread: between two cycles nothing changes.
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
@@ -306,7 +304,7 @@ class JsonView:
         click.echo(json.dumps(line, ensure_ascii=False, allow_nan=False))
         sys.stdout.flush()  # whoever reads along wants each cycle when it is made
 
-    def begin(self, plan: RunPlan, incidents: Sequence[Incident]) -> None:
+    def begin(self, plan: RunPlan) -> None:
         """Print what the agent is."""
         self._plan = plan
         policy, state = plan.agent.policy, plan.agent.state
@@ -319,7 +317,6 @@ class JsonView:
                 "after_cycle": state.cycle,
                 "after_at": f.iso_or_none(state.cycle_ms),
                 "notes": list(plan.notes),
-                "incidents": [incident_document(incident) for incident in incidents],
             },
         )
 

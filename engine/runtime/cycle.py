@@ -3,30 +3,32 @@
 receipts -> quotes -> bars -> facts -> decisions -> intents -> journal "planned" -> broker -> journal "receipt"
 
 Everything outside comes in through ports; every change of state goes through ``engine.verbs.state.advance``, from
-the journal's own events, so that a restart replays to the same state.
+the journal's own events, so that a restart replays to the same state.  What a port cannot answer makes facts
+Unknown, or the cycle is skipped and says so: it never ends the agent, and loses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from engine.codes import Action, Disposition, IntentState, Truth
+from engine.codes import Action, UnknownReason
 from engine.errors import UnavailableError
 from engine.evaluate.agreed import AgreedEvaluator
+from engine.evaluate.agreement import Agreement
 from engine.language.lower import lower, lower_all
 from engine.language.policy import Listing, Policy
-from engine.lowered import LoweredPolicy
-from engine.model import Fill, Instrument, NoQuote, OrderReport, OrderRequest, OrderSide, Quote
+from engine.lowered import LoweredPolicy, LoweredRule, Once
+from engine.model import Fill, Instrument, NoQuote, OrderRequest, OrderSide, Quote
 from engine.runtime.desk import ALWAYS_OPEN, DAY_SECONDS, BarDesk, history_needed_seconds
+from engine.runtime.guard import drawdown_gate_is_true, drawdown_gates, is_unguarded, protects
 from engine.runtime.journal_port import (
     AccountEvent,
     AccountNumbers,
     CycleRecord,
-    Event,
     Incident,
     Intent,
     IntentEvent,
@@ -35,20 +37,22 @@ from engine.runtime.journal_port import (
     PolicyText,
     StateSnapshot,
 )
+from engine.runtime.orders import Heard as Heard
+from engine.runtime.orders import OrderDesk
 from engine.runtime.ports import (
-    AmbiguousOutcome,
     BarSource,
     Broker,
     Calendar,
     Clock,
-    OrderRejected,
     QuoteSource,
     SessionFacts,
     VenueAccount,
 )
 from engine.runtime.restore import after, restored
 from engine.units import PRICE_SCALE
+from engine.verbs.decide import ESTIMATED_SHARE
 from engine.verbs.facts import (
+    CLOCK_TOLERANCE_MS,
     AccountFigures,
     FactMaker,
     JudgedQuote,
@@ -60,8 +64,7 @@ from engine.verbs.facts import (
     minimum_quantity,
     once_stamp,
 )
-from engine.verbs.ledger import Ledger
-from engine.verbs.lifecycle import OrderConflict, advance_order
+from engine.verbs.ledger import Holding, Ledger
 from engine.verbs.plan import Planned, Subject, open_book, plan
 from engine.verbs.record import DecisionRecord, Layout, layout_of
 from engine.verbs.replay import CONTEXT, ENGINE_SEMANTICS, pack_context, vocabulary_digest
@@ -70,31 +73,41 @@ from engine.verbs.state import (
     STATE_VERSION,
     BarSeen,
     CancelAsked,
+    DrawdownLatched,
     EquitySeen,
+    GuardSeen,
     IntentPlanned,
+    QuantitySeen,
     QuoteSeen,
+    Seen,
     State,
-    advance,
+    advance_all,
     forget_buys,
     pack_state,
 )
+from engine.verbs.terms import slots_of_term
+from engine.vocabulary import POSITION_SIZE_FACTS
 
-CLOCK_BEHIND_MS: Final = 2000
 _DAY_MS: Final = DAY_SECONDS * 1000
+_JUMP_GUARD: Final = 0.20
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What the person sets beside the policy."""
+    """What the person sets beside the policy.  ``jump_guards`` are shares of the price, by asset class."""
 
     account: str = "paper"
     quote_max_age_seconds: int = 300
-    jump_guard: float = 0.20
+    jump_guards: Mapping[str, float] = field(default_factory=dict)
     fee_ppm: int = 200
     deadline_ms: int = 5000
     unguarded_after_seconds: int = 60
     finest_cadence_seconds: int = 0  # bars may be the finest that quotes have
     calendar_digest: str = ""
+
+    def jump_guard(self, asset_class: str) -> float:
+        """Return how far a quote may be from the last accepted one before a second must agree."""
+        return self.jump_guards.get(asset_class, _JUMP_GUARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +124,11 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class CycleReport:
-    """What a cycle did, for those who watch."""
+    """What a cycle did, for those who watch.
+
+    ``halted`` says why nothing, or nothing but exits, could be made durable; ``skipped`` why there was no cycle
+    at all (its number is then the last one's).  Neither needs a disk to be told.
+    """
 
     cycle: int
     at_ms: int
@@ -122,15 +139,8 @@ class CycleReport:
     incidents: Sequence[Incident]
     unguarded: Sequence[str]
     events: Sequence[IntentEvent] = ()
-
-
-@dataclass(slots=True)
-class Heard:
-    """What the broker said in one round: in the journal already."""
-
-    events: list[IntentEvent] = field(default_factory=list)
-    fills: list[Fill] = field(default_factory=list)
-    incidents: list[Incident] = field(default_factory=list)
+    halted: str = ""
+    skipped: str = ""
 
 
 class Agent:
@@ -146,7 +156,7 @@ class Agent:
         self.policy = policy
         self.ports = ports
         self.settings = settings
-        self.state = State()
+        self._orders = OrderDesk(ports.broker, ports.journal, self._now_ms, self._least_held)
         self._lowered = dict(lower_all(policy))
         self._listings = {
             listing.symbol: listing
@@ -156,14 +166,23 @@ class Agent:
         self._evaluators: dict[int, AgreedEvaluator] = {}
         self._makers: dict[int, FactMaker] = {}
         self._layouts: dict[int, Layout] = {}
-        self._instruments: dict[str, Instrument | None] = {}
+        self._drawdown_gates: dict[int, tuple[int, ...]] = {}
+        self._instruments: dict[str, Instrument] = {}
         self._calendars = {listing.symbol: listing.calendar for listing in policy.universe}
         self._desk = BarDesk(ports.bars, ports.calendar, self._calendar_of, policy.bars_seconds)
         self._watched: set[str] = set()
         self._zone = ZoneInfo(policy.timezone)
         self._nonce = ""
-        self._cursor: str | None = None
-        self._unguarded_since: dict[str, int] = {}
+        self._figures = AccountFigures(0, 0, 1.0, 0.0)
+
+    @property
+    def state(self) -> State:
+        """All that the agent remembers."""
+        return self._orders.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._orders.state = state
 
     # --- start --------------------------------------------------------------------------------
 
@@ -176,7 +195,7 @@ class Agent:
             opening = AccountEvent("deposit", self._now_ms(), self.ports.broker.account().cash, "opening cash")
             if opening.amount:
                 journal.append_account_event(opening)
-                self._apply(opening)
+                self.state = after(self.state, opening, journal, self._least_held)
         journal.add_policy(
             PolicyText(
                 self.policy.digest,
@@ -189,29 +208,16 @@ class Agent:
             ),
             self._now_ms(),
         )
-        heard = Heard()
-        for intent, event in journal.pending_intents():
-            self._resume(intent, event, heard)
-        for symbol, memory in self.state.memories.items():
-            if memory.working is not None and memory.working.cancelling:
-                self._cancel(symbol, memory.working.client_id)
-        self._hear(heard)
-        return heard.incidents
-
-    def _resume(self, intent: Intent, event: IntentEvent, heard: Heard) -> None:
-        """Bring an intent whose fate was open at the crash to a known state: same id, never decided again."""
-        if event.state not in (IntentState.PLANNED, IntentState.AMBIGUOUS):
-            return
-        report = self.ports.broker.find(intent.order.client_id)
-        if report is None:
-            self._send(intent, heard)
-        else:
-            self._take_report(intent.order.symbol, report, heard)
+        return self._orders.resume().incidents
 
     def close(self) -> None:
         """Let go of the rules engines."""
         for evaluator in self._evaluators.values():
             evaluator.close()
+
+    def _least_held(self, state: State, fill: Fill) -> int:
+        trusted = state.memory(fill.symbol).trusted_bid or fill.price
+        return minimum_quantity(self._instrument(fill.symbol), trusted) or 1
 
     # --- time ---------------------------------------------------------------------------------
 
@@ -219,12 +225,19 @@ class Agent:
         """Cycle time never goes back: the wall clock, or the last journalled cycle if that is later."""
         return max(self.ports.clock.now_utc_ms(), self.state.cycle_ms, 0)
 
+    def _clock_is_behind(self) -> bool:
+        return self.ports.clock.now_utc_ms() < self.state.cycle_ms - CLOCK_TOLERANCE_MS
+
+    def _waiting_since_ms(self) -> int:
+        """The instant from which the next cycle is waited for: a clock that stepped back must not stop the agent."""
+        return self.ports.clock.now_utc_ms() if self._clock_is_behind() else self._now_ms()
+
     def next_cycle_ms(self) -> int:
         """Return when the next cycle is due: at the policy's cadence, after the last one.
 
         The cadence is ``every`` where quotes are as fine as that, else the closes of the bars that are there.
         """
-        now_ms = self._now_ms()
+        now_ms = self._waiting_since_ms()
         every, finest = self.policy.every_seconds, self.settings.finest_cadence_seconds
         if every is not None and every >= finest:
             return now_ms - now_ms % (every * 1000) + every * 1000
@@ -250,7 +263,7 @@ class Agent:
 
         Their time to live may end between two cycles, and what rests outside the session meets the open.
         """
-        now_ms = self._now_ms()
+        now_ms = self._waiting_since_ms()
         due = [self.next_cycle_ms()]
         for symbol, memory in self.state.memories.items():
             if memory.working is None or memory.frozen:
@@ -265,197 +278,100 @@ class Agent:
 
     def tend(self) -> Heard:
         """Between two cycles: end what is over, and take in what became of open orders."""
-        heard = Heard()
-        self._expire(heard)
-        self._hear(heard)
-        return heard
+        return self._orders.tend()
 
     # --- the cycle ----------------------------------------------------------------------------
 
     def cycle(self) -> CycleReport:
         """Run one cycle now."""
-        journal = self.ports.journal
-        heard = self.tend()
+        heard = self._orders.tend()
+        venue = None if heard.trouble else self._orders.account(heard)
+        if venue is None:
+            return self._skipped(heard)
         now_ms = self._now_ms()
-        behind = self.ports.clock.now_utc_ms() < self.state.cycle_ms - CLOCK_BEHIND_MS
 
         symbols = self._symbols()
         self._watch(symbols, now_ms)
-        answers = self.ports.quotes.snapshot(symbols, self.settings.deadline_ms)
-        quotes = {symbol: self._judge(symbol, answers.get(symbol), now_ms) for symbol in symbols}
-        sessions = self._sessions(symbols, now_ms)
-        for symbol in symbols:
-            self._desk.update(symbol, now_ms)
-            self._see_bars(symbol)
-        venue = self.ports.broker.account()
-        figures, foreign = self._figures(venue, quotes, sessions)
-        moment = self._moment(now_ms, figures, behind)
+        quotes = self._quotes([*symbols, *self._foreign(venue, symbols)], now_ms)
+        sessions = self._sessions(quotes, now_ms)
+        self._see_bars(symbols, now_ms, heard)
+        foreign = self._see_quantities(venue)
+        prices = self._prices(quotes, sessions)
+        figures = self._value(venue, prices)
+        moment = self._moment(now_ms, figures)
 
-        subjects: list[Subject] = []
-        views: dict[str, SymbolView] = {}
-        for symbol in symbols:
-            views[symbol] = self._view(symbol, quotes[symbol], sessions[symbol], now_ms)
-            subjects.append(self._subject(views[symbol], moment))
-        prices = {symbol: self.state.memory(symbol).trusted_bid for symbol in self.state.memories}
-        book = open_book(self.policy, self.state, now_ms, prices, foreign, self.settings.fee_ppm)
-        planned = plan(self.policy, subjects, book, self.settings.fee_ppm)
-
-        incidents = [*heard.incidents, *self._disagreements(planned, now_ms)]
-        unguarded = self._guard(planned, now_ms, incidents)
-        self._latch_drawdown(planned, figures)
-        cycle = self.state.cycle + 1
-        intents = [intent for item in planned for intent in self._intents(item, views, moment, cycle)]
-        cancels = [(item.decision.symbol, item.decision.cancel) for item in planned if item.decision.cancel]
-        for symbol, _ in cancels:
-            self.state = advance(self.state, CancelAsked(symbol))
-        self.state = replace(self.state, cycle=cycle, cycle_ms=now_ms)
-        record = CycleRecord(
-            cycle,
+        views = {
+            symbol: self._view(symbol, quotes[symbol], sessions[symbol], venue, now_ms) for symbol in symbols
+        }
+        subjects = [self._subject(view, moment) for view in views.values()]
+        book = open_book(
+            self.policy,
+            self.state,
             now_ms,
-            self.policy.digest,
-            AccountNumbers(
-                figures.cash, figures.cash - max(0, min(book.cash, figures.cash)), figures.equity,
-                round(figures.estimated_share * 1_000_000),
-            ),
-            [self._record(item) for item in planned],
-            intents,
-            StateSnapshot(STATE_VERSION, pack_state(self.state)),
-            incidents=incidents,
-        )  # fmt: skip
-        intents = self._commit(journal, record)
+            {symbol: price for symbol, (price, _) in prices.items()},
+            foreign,
+            self.settings.fee_ppm,
+            {symbol: self._listing(symbol).asset_class for symbol in quotes},
+        )
+        book.cash = min(book.cash, venue.cash)
+        account = AccountNumbers(
+            figures.cash,
+            figures.cash - max(0, min(book.cash, figures.cash)),
+            figures.equity,
+            round(figures.estimated_share * 1_000_000),
+        )
+        disagreements: dict[str, list[Agreement]] = {}
+        planned = plan(
+            self.policy,
+            subjects,
+            book,
+            self.settings.fee_ppm,
+            lambda item: self._note_disagreements(item, disagreements),
+        )
+
+        incidents = self._disagreement_incidents(disagreements, now_ms)
+        unguarded = self._guard(planned, sessions, disagreements, now_ms, incidents)
+        self._latch_drawdown(planned, figures, now_ms, incidents)
+        intents, cancels, halted = self._commit(planned, views, moment, account, incidents)
 
         for symbol, client_id in cancels:
-            self._cancel(symbol, client_id or "")
-        for intent in intents:
-            self._send(intent, heard)
+            self._orders.cancel(symbol, client_id)
+        self._orders.send(intents, heard)
         return CycleReport(
-            cycle, now_ms, figures, planned, intents, tuple(heard.fills), tuple(incidents), unguarded,
+            self.state.cycle,
+            now_ms,
+            figures,
+            planned,
+            intents,
+            tuple(heard.fills),
+            (*heard.incidents, *incidents),
+            unguarded,
             tuple(heard.events),
-        )  # fmt: skip
-
-    def _commit(self, journal: JournalPort, record: CycleRecord) -> list[Intent]:
-        """Make the cycle durable; on a full disk at least its sells, out of the reserve."""
-        try:
-            journal.commit_cycle(record)
-        except JournalFullError as error:
-            sells = [intent for intent in record.intents if intent.order.side is OrderSide.SELL]
-            try:
-                journal.commit_exits(record)
-            except JournalFullError as nothing:
-                raise UnavailableError(
-                    "HALTED: no intent can be made durable, nothing was sent; free disk space and start again"
-                ) from nothing
-            if not sells:
-                raise UnavailableError(f"the journal is full: {error}") from error
-            for intent in record.intents:
-                if intent.order.side is OrderSide.BUY:
-                    self._forget(intent)
-            return sells
-        return list(record.intents)
-
-    def _forget(self, intent: Intent) -> None:
-        """Take back a buy that was planned and could not be made durable: it is never sent."""
-        memory = self.state.memory(intent.order.symbol)
-        if memory.working_once:
-            memory = memory.with_stamp(intent.rule, None)
-        memory = replace(memory, working=None, working_once=False, working_level=False)
-        self.state = self.state.with_memory(intent.order.symbol, memory)
-
-    # --- what the broker says -----------------------------------------------------------------
-
-    def _expire(self, heard: Heard) -> None:
-        """Ask to cancel own orders whose time to live is over."""
-        now_ms = self._now_ms()
-        for symbol, memory in list(self.state.memories.items()):
-            working = None if memory.frozen else memory.working
-            over = working is not None and working.expires_ms is not None and working.expires_ms <= now_ms
-            if working is not None and over and working.state is not IntentState.PLANNED:
-                self.state = advance(self.state, CancelAsked(symbol))
-                self._cancel(symbol, working.client_id)
-
-    def _cancel(self, symbol: str, client_id: str) -> None:
-        try:
-            self.ports.broker.cancel(client_id)
-        except (AmbiguousOutcome, OrderRejected):
-            return  # the order's own state, asked for below, tells what came of it
-
-    def _hear(self, heard: Heard) -> None:
-        """Ask for the state of every working order and for new fills; make both durable, then apply."""
-        for symbol, memory in list(self.state.memories.items()):
-            if memory.working is None or memory.frozen:
-                continue  # of a frozen one the venue was heard: a person decides
-            report = self.ports.broker.find(memory.working.client_id)
-            if report is not None:
-                self._take_report(symbol, report, heard)
-        self._take_fills((), heard)
-
-    def _take_report(self, symbol: str, report: OrderReport, heard: Heard) -> None:
-        working = self.state.memory(symbol).working
-        if working is None or working.client_id != report.client_id:
-            return
-        try:
-            moved = advance_order(symbol, working, report)
-        except OrderConflict as conflict:
-            incident = Incident(
-                "order-conflict", self._now_ms(), conflict.detail, symbol, conflict.client_id
-            )
-            self.ports.journal.append_incident(incident)
-            self._apply(incident)
-            heard.incidents.append(incident)
-            return
-        if moved.state is working.state and moved.filled_quantity == working.filled_quantity:
-            return
-        event = IntentEvent(
-            report.client_id, moved.state, self._now_ms(), moved.filled_quantity, report.venue_id, report.reason
+            halted,
         )
-        self._take_fills((event,), heard)
 
-    def _take_fills(self, events: Sequence[IntentEvent], heard: Heard) -> None:
-        """Keep events with the fills that came with them, in one receipt: neither is known without the other."""
-        journal = self.ports.journal
-        if self._cursor is None:
-            self._cursor = journal.fill_cursor()
-        fills, cursor = self.ports.broker.fills_since(self._cursor)
-        if not events and not fills and cursor == self._cursor:
-            return
-        fresh = journal.append_receipt(events, fills, cursor)
-        self._cursor = cursor
-        heard.events += events
-        heard.fills += fresh
-        happened: tuple[Event, ...] = (*events, *fresh)
-        for item in happened:
-            self._apply(item)
-
-    def _send(self, intent: Intent, heard: Heard) -> None:
-        """Send an intent once; whatever comes back is made durable before anything else is done."""
-        order = intent.order
-        at_ms = self._now_ms()
-        try:
-            report = self.ports.broker.submit(order)
-        except OrderRejected as rejected:
-            event = IntentEvent(order.client_id, IntentState.REJECTED, at_ms, 0, "", rejected.reason)
-            if "unique" in rejected.reason:
-                # the venue has this id already: an earlier send arrived, and that order is the result
-                found = self.ports.broker.find(order.client_id)
-                if found is not None:
-                    self._take_report(order.symbol, found, heard)
-                    return
-        except (AmbiguousOutcome, UnavailableError) as lost:
-            event = IntentEvent(order.client_id, IntentState.AMBIGUOUS, at_ms, 0, "", str(lost))
-        else:
-            self._take_report(order.symbol, report, heard)
-            return
-        self._take_fills((event,), heard)
-
-    # --- events into state --------------------------------------------------------------------
-
-    def _apply(self, event: Event) -> None:
-        """Apply a journalled event to the state."""
-        self.state = after(self.state, event, self.ports.journal, self._least_held)
-
-    def _least_held(self, state: State, fill: Fill) -> int:
-        trusted = state.memory(fill.symbol).trusted_bid or fill.price
-        return minimum_quantity(self._instrument(fill.symbol), trusted) or 1
+    def _skipped(self, heard: Heard) -> CycleReport:
+        """Report that the broker could not be heard: without it nothing can be decided, and nothing guarded."""
+        now_ms = self._now_ms()
+        unguarded = [
+            symbol
+            for symbol, memory in self.state.memories.items()
+            if memory.episode_began_ms != NEVER and protects(self._policy_of(symbol))
+        ]
+        for symbol in self._long_unguarded(unguarded, now_ms):
+            self._orders.tell(heard, "unguarded", f"held, and the broker cannot be heard: {heard.trouble}", symbol)
+        return CycleReport(
+            self.state.cycle,
+            now_ms,
+            self._figures,
+            (),
+            (),
+            tuple(heard.fills),
+            tuple(heard.incidents),
+            unguarded,
+            tuple(heard.events),
+            skipped=heard.trouble,
+        )
 
     # --- the snapshot -------------------------------------------------------------------------
 
@@ -467,15 +383,27 @@ class Agent:
         }
         return symbols + sorted(others - set(symbols))
 
+    def _foreign(self, venue: VenueAccount, symbols: Sequence[str]) -> list[str]:
+        """The symbols that someone else holds in this account: valued, never decided."""
+        return sorted({symbol for symbol, quantity in venue.positions.items() if quantity} - set(symbols))
+
     def _instrument(self, symbol: str) -> Instrument | None:
-        if self._instruments.get(symbol) is None:
-            self._instruments[symbol] = self.ports.broker.instrument(symbol)
+        if symbol not in self._instruments:
+            try:
+                found = self.ports.broker.instrument(symbol)
+            except UnavailableError:
+                return None  # asked again in the next cycle; until then it is Unknown
+            if found is None:
+                return None
+            self._instruments[symbol] = found
         return self._instruments[symbol]
 
     def _calendar_of(self, symbol: str) -> str:
         if symbol not in self._calendars:
             instrument = self._instrument(symbol)
-            self._calendars[symbol] = instrument.calendar if instrument is not None else "24/7"
+            if instrument is None:
+                return ALWAYS_OPEN
+            self._calendars[symbol] = instrument.calendar
         return self._calendars[symbol]
 
     def _listing(self, symbol: str) -> Listing:
@@ -508,22 +436,37 @@ class Agent:
             from_ms.setdefault((self._calendar_of(symbol), interval), now_ms - 10 * interval * 1000)
         history = tuple(sorted((*source, at_ms) for source, at_ms in from_ms.items()))
         self.state = replace(self.state, history_from_ms=history)
+        anchors = {(symbol, interval): at_ms for symbol, interval, at_ms in self.state.anchors_ms}
         for symbol in new:
-            self._desk.watch(symbol, self._policy_of(symbol), from_ms)
+            self._desk.watch(symbol, self._policy_of(symbol), from_ms, anchors)
             self._watched.add(symbol)
 
-    def _judge(self, symbol: str, answer: Quote | NoQuote | None, now_ms: int) -> JudgedQuote:
-        settings = self.settings
-        memory = self.state.memory(symbol)
-        judged = judge_quote(answer, memory, now_ms, settings.quote_max_age_seconds, settings.jump_guard)
-        if judged.quote is not None and judged.state in ("tradable", "unconfirmed"):
-            trusted = judged.state == "tradable"
-            self.state = advance(
-                self.state, QuoteSeen(symbol, judged.quote.bid, judged.quote.source_time_ms, trusted)
+    def _quotes(self, symbols: Sequence[str], now_ms: int) -> dict[str, JudgedQuote]:
+        """Ask for all quotes in one call and judge each; a source out of reach has no quotes."""
+        deadline_ms = self.ports.clock.now_utc_ms() + self.settings.deadline_ms
+        answers: Mapping[str, Quote | NoQuote]
+        try:
+            answers = self.ports.quotes.snapshot(symbols, deadline_ms)
+        except UnavailableError as error:
+            answers = {symbol: NoQuote(symbol, UnknownReason.MISSING, str(error)) for symbol in symbols}
+        judged = {}
+        seen: list[Seen] = []
+        for symbol in symbols:
+            judged[symbol] = found = judge_quote(
+                answers.get(symbol),
+                self.state.memory(symbol),
+                now_ms,
+                self.settings.quote_max_age_seconds,
+                self.settings.jump_guard(self._listing(symbol).asset_class),
             )
+            quote = found.quote
+            if quote is not None and found.state in ("tradable", "unconfirmed"):
+                trusted = found.state == "tradable"
+                seen.append(QuoteSeen(symbol, quote.bid, quote.source_time_ms, trusted, quote.source))
+        self.state = advance_all(self.state, seen)
         return judged
 
-    def _sessions(self, symbols: Sequence[str], now_ms: int) -> dict[str, SessionFacts]:
+    def _sessions(self, symbols: Iterable[str], now_ms: int) -> dict[str, SessionFacts]:
         by_calendar: dict[str, SessionFacts] = {}
         sessions = {}
         for symbol in symbols:
@@ -533,63 +476,95 @@ class Agent:
             sessions[symbol] = by_calendar[calendar]
         return sessions
 
-    def _see_bars(self, symbol: str) -> None:
-        if self.state.memory(symbol).episode_began_ms == NEVER:
-            return
-        for bar in self._desk.fresh_bars(symbol):
-            if bar.close == bar.close:
-                close = round(bar.close * PRICE_SCALE)
-                self.state = advance(self.state, BarSeen(symbol, bar.open_time_ms, close))
+    def _see_bars(self, symbols: Sequence[str], now_ms: int, heard: Heard) -> None:
+        """Feed the indicators; a held position's peak sees each close since it began."""
+        seen: list[Seen] = []
+        for symbol in symbols:
+            self._desk.update(symbol, now_ms)
+            if self.state.memory(symbol).episode_began_ms != NEVER:
+                seen += [
+                    BarSeen(symbol, bar.open_time_ms, round(bar.close * PRICE_SCALE))
+                    for bar in self._desk.fresh_bars(symbol)
+                    if 0 < bar.close < float("inf")
+                ]
+        self.state = advance_all(self.state, seen)
+        anchors = tuple(sorted((*source, at_ms) for source, at_ms in self._desk.anchors().items()))
+        if anchors != self.state.anchors_ms:
+            self.state = replace(self.state, anchors_ms=anchors)
+        if self._desk.troubles:
+            (symbol, interval), why = min(self._desk.troubles.items())
+            detail = f"bars of {symbol} ({interval} s) cannot be read: {why}"
+            self._orders.tell(heard, "bars-unavailable", detail)
+        else:
+            self._orders.settled("bars-unavailable")
 
-    def _figures(
-        self, venue: VenueAccount, quotes: Mapping[str, JudgedQuote], sessions: Mapping[str, SessionFacts]
-    ) -> tuple[AccountFigures, dict[str, int]]:
-        """Value the account once; own quantity is our fills, capped by what the broker has."""
+    def _see_quantities(self, venue: VenueAccount) -> dict[str, int]:
+        """Compare the broker's quantities with our fills; return what it has beside our own, by symbol."""
         own = {symbol: holding.quantity for symbol, holding in self.state.ledger.holdings.items()}
-        foreign = {
-            symbol: quantity - own.get(symbol, 0)
-            for symbol, quantity in venue.positions.items()
-            if quantity > own.get(symbol, 0)
-        }
-        bids: dict[str, tuple[int, bool]] = {}
-        for symbol in {*own, *foreign}:
-            judged = quotes.get(symbol)
-            fresh = judged is not None and judged.state == "tradable"
-            # outside its regular session an instrument's last trusted price is its fresh valuation
-            closed = symbol in sessions and sessions[symbol].session != "regular"
-            trusted = self.state.memory(symbol).trusted_bid
-            bids[symbol] = (trusted, fresh or (closed and trusted > 0))
-        holdings = {symbol: own.get(symbol, 0) + foreign.get(symbol, 0) for symbol in bids}
-        figures = account_figures(
-            self.state.ledger.cash, holdings, bids, self.state.peak_equity, self.state.latched_drawdown
-        )
-        if figures.estimated_share == 0:
-            self.state = advance(self.state, EquitySeen(figures.equity))
-        for symbol, quantity in own.items():
-            short = venue.positions.get(symbol, 0) < quantity
-            memory = self.state.memory(symbol)
-            if short != memory.changed_quantity:
-                self.state = self.state.with_memory(symbol, replace(memory, changed_quantity=short))
-        return figures, foreign
+        touched = [
+            symbol for symbol, memory in self.state.memories.items() if memory.foreign or memory.changed_quantity
+        ]
+        symbols = sorted({*own, *venue.positions, *touched})
+        seen = [
+            QuantitySeen(symbol, own.get(symbol, 0), venue.positions.get(symbol, 0)) for symbol in symbols
+        ]
+        self.state = advance_all(self.state, seen)
+        return {sight.symbol: sight.broker - sight.own for sight in seen if sight.broker != sight.own}
 
-    def _moment(self, now_ms: int, figures: AccountFigures, behind: bool) -> Moment:
-        local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self._zone)
+    def _prices(
+        self, quotes: Mapping[str, JudgedQuote], sessions: Mapping[str, SessionFacts]
+    ) -> dict[str, tuple[int, bool]]:
+        """The price that values each symbol, and whether it is fresh.
+
+        Outside its regular session an instrument's official close is its fresh valuation.
+        """
+        prices = {}
+        for symbol, judged in quotes.items():
+            memory = self.state.memory(symbol)
+            price, fresh = memory.trusted_bid, judged.state == "tradable"
+            if not fresh and sessions[symbol].session != "regular":
+                last = self._desk.last_close(symbol)
+                if last is not None and last[1] >= memory.trusted_ms and 0 < last[0] < float("inf"):
+                    price = round(last[0] * PRICE_SCALE)
+                fresh = price > 0
+            prices[symbol] = price, fresh
+        return prices
+
+    def _value(self, venue: VenueAccount, prices: Mapping[str, tuple[int, bool]]) -> AccountFigures:
+        """Value the account once per cycle: own cash, and everything the broker holds."""
         state = self.state
+        figures = account_figures(
+            state.ledger.cash, venue.positions, prices, state.peak_equity, state.latched_drawdown
+        )
+        if figures.estimated_share <= ESTIMATED_SHARE:
+            self._orders.advance(EquitySeen(figures.equity))
+        self._figures = figures
+        return figures
+
+    def _moment(self, now_ms: int, figures: AccountFigures) -> Moment:
+        local = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(self._zone)
         longest = max((limit.window_seconds for limit in self.policy.limits), default=0)
-        self.state = forget_buys(state, now_ms - longest * 1000)
+        self.state = forget_buys(self.state, now_ms - longest * 1000)
         return Moment(
             now_ms=now_ms,
             weekday=local.weekday(),
             time_seconds=local.hour * 3600 + local.minute * 60 + local.second,
             day=local.toordinal(),
             figures=figures,
-            agent_state=state.agent_state,
-            clock_state="behind" if behind else "ok",
+            agent_state=self.state.agent_state,
+            clock_state="behind" if self._clock_is_behind() else "ok",
             lease=True,
         )
 
-    def _view(self, symbol: str, quote: JudgedQuote, session: SessionFacts, now_ms: int) -> SymbolView:
+    def _view(
+        self, symbol: str, quote: JudgedQuote, session: SessionFacts, venue: VenueAccount, now_ms: int
+    ) -> SymbolView:
         listing = self._listing(symbol)
+        holding = self.state.ledger.holding(symbol)
+        less = holding.quantity - venue.positions.get(symbol, 0)
+        if less > 0:
+            # what the broker does not have cannot be ours
+            holding = holding.sold(less) if less < holding.quantity else Holding(0, 0)
         feeds: dict[str, Known] = {}
         return SymbolView(
             listing=listing,
@@ -597,7 +572,7 @@ class Agent:
             quote=quote,
             session=session,
             memory=self.state.memory(symbol),
-            holding=self.state.ledger.holding(symbol),
+            holding=holding,
             series=self._desk.readings(symbol),
             bar_stamp=self._desk.last_bar_ms(symbol),
             bars_since=lambda since_ms: self._desk.bars_since(symbol, since_ms, now_ms),
@@ -606,8 +581,7 @@ class Agent:
         )
 
     def _subject(self, view: SymbolView, moment: Moment) -> Subject:
-        symbol = view.listing.symbol
-        lowered = self._policy_of(symbol)
+        lowered = self._policy_of(view.listing.symbol)
         values, reasons = self._maker(lowered).make(view, moment)
         return Subject(
             view.listing,
@@ -618,6 +592,7 @@ class Agent:
             view.holding.quantity,
             view.memory.working,
             view.listing.traded,
+            moment.now_ms < view.memory.buy_backoff_until_ms,
         )
 
     def _maker(self, lowered: LoweredPolicy) -> FactMaker:
@@ -628,70 +603,149 @@ class Agent:
     def _evaluator(self, lowered: LoweredPolicy) -> AgreedEvaluator:
         if id(lowered) not in self._evaluators:
             self._evaluators[id(lowered)] = AgreedEvaluator(lowered)
+            self._drawdown_gates[id(lowered)] = drawdown_gates(lowered)
         return self._evaluators[id(lowered)]
 
     # --- after the decisions ------------------------------------------------------------------
 
-    def _disagreements(self, planned: Sequence[Planned], now_ms: int) -> list[Incident]:
-        incidents = []
-        for evaluator in self._evaluators.values():
-            for agreement in evaluator.disagreements:
-                rules = ", ".join(evaluator.policy.rules[rule].name for rule in agreement.differing)
-                detail = agreement.fault or f"the evaluators differ about: {rules}"
-                incidents.append(Incident("disagreement", now_ms, detail))
+    @staticmethod
+    def _note_disagreements(item: Planned, into: dict[str, list[Agreement]]) -> None:
+        evaluator = item.subject.evaluator
+        if isinstance(evaluator, AgreedEvaluator) and evaluator.disagreements:
+            into[item.decision.symbol] = evaluator.disagreements.copy()
             evaluator.disagreements.clear()
+
+    def _disagreement_incidents(
+        self, disagreements: Mapping[str, Sequence[Agreement]], now_ms: int
+    ) -> list[Incident]:
+        """Say of each symbol what the evaluators differed about; its facts are in the decision's record."""
+        incidents = []
+        for symbol, agreements in disagreements.items():
+            policy = self._policy_of(symbol)
+            names = {policy.rules[rule].name: None for found in agreements for rule in found.differing}
+            fault = next((found.fault for found in agreements if found.fault), "")
+            detail = f"the evaluators differ about: {', '.join(names)}" if names else ""
+            if fault:
+                detail = f"durable-rules gave no verdict ({fault})" + (f"; {detail}" if detail else "")
+            incidents.append(Incident("disagreement", now_ms, detail, symbol))
         return incidents
 
-    def _guard(self, planned: Sequence[Planned], now_ms: int, incidents: list[Incident]) -> list[str]:
-        """Return the held symbols whose protective rules cannot be known or sent; tell of it after a while."""
+    def _guard(
+        self,
+        planned: Sequence[Planned],
+        sessions: Mapping[str, SessionFacts],
+        disagreements: Mapping[str, Sequence[Agreement]],
+        now_ms: int,
+        incidents: list[Incident],
+    ) -> list[str]:
+        """Return the held symbols that no protective rule could leave now; tell of it after a while."""
         unguarded = []
         for item in planned:
             symbol = item.decision.symbol
-            if item.subject.quantity and _is_unguarded(item):
+            if is_unguarded(item, sessions[symbol], disagreements.get(symbol, ())):
                 unguarded.append(symbol)
-                since = self._unguarded_since.setdefault(symbol, now_ms)
-                waited = now_ms - since
-                if self.settings.unguarded_after_seconds * 1000 <= waited and since != NEVER:
-                    detail = "held, and a protective rule is Unknown or cannot be sent"
-                    incidents.append(Incident("unguarded", now_ms, detail, symbol))
-                    self._unguarded_since[symbol] = NEVER
-            else:
-                self._unguarded_since.pop(symbol, None)
+        detail = "held, and a protective rule is Unknown or cannot be sent"
+        incidents += [
+            Incident("unguarded", now_ms, detail, symbol)
+            for symbol in self._long_unguarded(unguarded, now_ms)
+        ]
         return unguarded
 
-    def _latch_drawdown(self, planned: Sequence[Planned], figures: AccountFigures) -> None:
-        """A gate on drawdown that once was true stays so until a person rebases."""
-        if figures.drawdown <= self.state.latched_drawdown:
-            return
-        seen: set[int] = set()
-        for item in planned:
-            evaluator = item.subject.evaluator
-            if id(evaluator) in seen or not isinstance(evaluator, AgreedEvaluator):
-                continue
-            seen.add(id(evaluator))
-            gates = drawdown_gates(evaluator.policy)
-            if not gates:
-                continue
-            truths = evaluator.reference.evaluate(item.subject.values).truths
-            if any(truths[gate] == Truth.TRUE for gate in gates):
-                self.state = replace(self.state, latched_drawdown=figures.drawdown)
-                return
+    def _long_unguarded(self, unguarded: Sequence[str], now_ms: int) -> list[str]:
+        """Note which positions are unguarded; return those that are so for long and nobody was told of."""
+        before = [s for s, memory in self.state.memories.items() if memory.unguarded_since_ms != NEVER]
+        seen = [GuardSeen(symbol, symbol in unguarded, now_ms) for symbol in sorted({*unguarded, *before})]
+        self.state = advance_all(self.state, seen)
+        reached_ms = now_ms - self.settings.unguarded_after_seconds * 1000
+        memories = self.state.memories
+        told = [
+            symbol
+            for symbol in unguarded
+            if memories[symbol].unguarded_since_ms <= reached_ms and not memories[symbol].unguarded_told
+        ]
+        self.state = advance_all(self.state, [GuardSeen(symbol, True, now_ms, told=True) for symbol in told])
+        return told
 
-    def _intents(
-        self, item: Planned, views: Mapping[str, SymbolView], moment: Moment, cycle: int
-    ) -> list[Intent]:
-        """Name the order of a decision, and take it into the state."""
+    def _latch_drawdown(
+        self, planned: Sequence[Planned], figures: AccountFigures, now_ms: int, incidents: list[Incident]
+    ) -> None:
+        """A gate on drawdown that once was true stays so until a person rebases."""
+        latched = self.state.latched_drawdown
+        if figures.drawdown <= latched or not drawdown_gate_is_true(planned, self._drawdown_gates):
+            return
+        self._orders.advance(DrawdownLatched(figures.drawdown))
+        if not latched:
+            detail = f"a gate on drawdown holds at {figures.drawdown:.2%}, until a person rebases"
+            incidents.append(Incident("drawdown-latched", now_ms, detail))
+
+    # --- from decisions to durable intents ----------------------------------------------------
+
+    def _commit(
+        self,
+        planned: Sequence[Planned],
+        views: Mapping[str, SymbolView],
+        moment: Moment,
+        account: AccountNumbers,
+        incidents: Sequence[Incident],
+    ) -> tuple[list[Intent], list[tuple[str, str]], str]:
+        """Make the cycle durable; return the intents to send, the orders to cancel, and why the agent is halted.
+
+        On a full disk a cycle is kept for its sells, out of the reserve; one without sells is not kept, and
+        what it remembered of its buys is forgotten, because they are never sent.
+        """
+        before = self.state
+        cycle = before.cycle + 1
+        cancels = [
+            (item.decision.symbol, item.decision.cancel) for item in planned if item.decision.cancel is not None
+        ]
+        named = [(item, self._named(item, moment, cycle)) for item in planned if item.decision.order is not None]
+        intents = [intent for _, intent in named]
+
+        def remember(keep: Sequence[Intent]) -> None:
+            self.state = before
+            for item, intent in named:
+                if intent in keep:
+                    self._orders.advance(self._planned_event(item, intent, views, moment))
+            for symbol, _ in cancels:
+                self._orders.advance(CancelAsked(symbol))
+            self.state = replace(self.state, cycle=cycle, cycle_ms=moment.now_ms)
+
+        remember(intents)
+        record = CycleRecord(
+            cycle,
+            moment.now_ms,
+            self.policy.digest,
+            account,
+            [self._record(item) for item in planned],
+            intents,
+            StateSnapshot(STATE_VERSION, pack_state(self.state)),
+            incidents=incidents,
+        )
+        try:
+            self.ports.journal.commit_cycle(record)
+        except JournalFullError as full:
+            sells = [intent for intent in intents if intent.order.side is OrderSide.SELL]
+            if not sells:
+                self.state = before
+                return [], cancels, f"no cycle can be kept: {full}"
+            try:
+                self.ports.journal.commit_exits(record)
+            except JournalFullError as nothing:
+                self.state = before
+                return [], [], f"HALTED, no intent can be made durable and nothing was sent: {nothing}"
+            remember(sells)
+            return sells, cancels, f"exits only: {full}"
+        return intents, cancels, ""
+
+    def _named(self, item: Planned, moment: Moment, cycle: int) -> Intent:
+        """Give the order of a decision its name: made once, kept with the intent, read back ever after."""
         decision = item.decision
         sized = decision.order
-        if sized is None:
-            return []
-        rule = item.subject.evaluator.policy.rules[decision.rule]
-        client_id = "-".join(
-            (self._nonce, self.settings.account, str(cycle), decision.symbol, sized.side.value)
-        )
+        assert sized is not None
+        rule = self._rule_of(item)
         good_for = sized.good_for_seconds
         order = OrderRequest(
-            client_id,
+            "-".join((self._nonce, self.settings.account, str(cycle), decision.symbol, sized.side.value)),
             decision.symbol,
             sized.side,
             sized.quantity,
@@ -701,10 +755,26 @@ class Agent:
             None if good_for is None else moment.now_ms + good_for * 1000,
             moment.now_ms,
         )
-        stamp = None if rule.once is None else once_stamp(rule.once, views[decision.symbol], moment)
-        level = rule.action is Action.BUY and not rule.additive
-        self.state = advance(self.state, IntentPlanned(order, rule.name, stamp, level))
-        return [Intent(order, rule.name, rule.protective, cycle)]
+        return Intent(order, rule.name, rule.protective, cycle)
+
+    @staticmethod
+    def _rule_of(item: Planned) -> LoweredRule:
+        return item.subject.evaluator.policy.rules[item.decision.rule]
+
+    def _planned_event(
+        self, item: Planned, intent: Intent, views: Mapping[str, SymbolView], moment: Moment
+    ) -> IntentPlanned:
+        """Return what an intent uses up, and whether its rule may send what is left of it when it ends."""
+        rule, view = self._rule_of(item), views[item.decision.symbol]
+        policy = item.subject.evaluator.policy
+        stamp = None if rule.once is None else once_stamp(rule.once, view, moment)
+        moves = rule.size is not None and any(
+            policy.slots[slot].name in POSITION_SIZE_FACTS for slot in slots_of_term(rule.size)
+        )
+        begins = rule.once is Once.POSITION and rule.action is Action.BUY
+        return IntentPlanned(
+            intent.order, rule.name, stamp, level=not rule.additive and not moves, retry=moves or begins
+        )
 
     def _record(self, item: Planned) -> DecisionRecord:
         lowered = item.subject.evaluator.policy
@@ -719,35 +789,3 @@ class Agent:
             item.subject.working,
             pack_context(item.situation, self._desk.last_bar_ms(item.decision.symbol)),
         )
-
-
-def drawdown_gates(policy: LoweredPolicy) -> tuple[int, ...]:
-    """Return the condition nodes of the gates that read ``drawdown``."""
-    names = [slot.name for slot in policy.slots]
-    if "drawdown" not in names:
-        return ()
-    text = f"slot={names.index('drawdown')})"
-
-    def reads(node: int) -> bool:
-        found = policy.nodes[node]
-        if found.atom >= 0 and not found.children:
-            atom = policy.atoms[found.atom] if found.kind.name == "ATOM" else None
-            return atom is not None and (text in repr(atom.left) or text in repr(atom.right))
-        return any(reads(child) for child in found.children)
-
-    return tuple(gate.when for gate in policy.gates if not gate.reserved and reads(gate.when))
-
-
-def _is_unguarded(item: Planned) -> bool:
-    policy, decision = item.subject.evaluator.policy, item.decision
-    for index, rule in enumerate(policy.rules):
-        if not rule.protective:
-            continue
-        if decision.truths[index] == Truth.UNKNOWN:
-            return True
-        disposition = decision.dispositions[index]
-        if disposition == Disposition.VETOED and policy.gates[decision.causes[index]].reserved:
-            return True
-        if disposition == Disposition.DENIED:
-            return True
-    return False
