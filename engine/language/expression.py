@@ -8,6 +8,9 @@ are exact.  Offsets are code points of the expression's text; the caller maps th
     literals     10%   5m   30 bars   10:00   100 USD   80   -4
     functions    prev(rsi, 2)   highest(high, 20)   max(a, b)
     indicators   sma(50) on 1h   close on SPY 1d
+
+Every bound here is there for hostile input: numbers fit in a float exactly enough, and no tree is
+so high that code which walks it recursively could run out of stack.
 """
 
 from __future__ import annotations
@@ -19,12 +22,18 @@ from decimal import Decimal
 from typing import Final
 
 from engine.errors import Span
+from engine.language.source import shown
 from engine.lowered import Comparison
-from engine.units import Measure
+from engine.units import ELAPSED_CAP_SECONDS, Measure
 
 MAXIMUM_LENGTH: Final = 10_000
 """Code points of one expression."""
-MAXIMUM_NESTING: Final = 64
+MAXIMUM_NESTING: Final = 32
+"""Brackets, calls, ``not`` and ``-`` inside each other."""
+MAXIMUM_HEIGHT: Final = 64
+"""Levels of an expression's tree; a sum of n terms has n of them."""
+MAXIMUM_DIGITS: Final = (15, 12)
+"""Digits of a number before and behind its point."""
 
 SECONDS_PER: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -47,7 +56,6 @@ class Literal:
 
     value: Decimal
     measure: Measure
-    text: str
     span: Span = field(compare=False)
 
 
@@ -153,33 +161,37 @@ Expression = Literal | Name | Ticker | Text | Call | Unary | Binary | Chain | Cr
 
 # --- tokens -----------------------------------------------------------------------------------
 
-_TOKENS = re.compile(
+_TOKENS: Final = re.compile(
     r"""
-      (?P<space>   \s+ )
-    | (?P<clock>   \d{1,2}:\d{2} (?![\w:]) )
-    | (?P<percent> (?:\d+\.?\d*|\.\d+) \s? % )
-    | (?P<money>   (?:\d+\.?\d*|\.\d+) \s+ USD (?![\w-]) )
-    | (?P<bars>    \d+ \s+ bars? (?!\w) )
-    | (?P<duration>\d+ [smhdw] (?!\w) )
-    | (?P<number>  (?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})? (?![\w.%]) )
-    | (?P<ticker>  [0-9]*[A-Z][A-Z0-9]*(?:[-./][A-Z0-9]+)* (?![\w]) )
-    | (?P<name>    [a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)* (?![\w]) )
-    | (?P<text>    "[^"\n]*" | '[^'\n]*' )
-    | (?P<compare> <= | >= | == | != | < | > )
-    | (?P<symbol>  [-+*/(),] )
+      (?P<space>    \s+ )
+    | (?P<clock>    \d{1,2}:\d{2} (?![\w:]) )
+    | (?P<percent>  \d+(?:\.\d+)? [ ]? % )
+    | (?P<money>    \d+(?:\.\d+)? \s+ USD (?![\w-]) )
+    | (?P<bars>     \d+ \s+ bars? (?!\w) )
+    | (?P<duration> \d+ [smhdw] (?!\w) )
+    | (?P<number>   \d+(?:\.\d+)? (?![\w.%]) )
+    | (?P<ticker>   \d*[A-Z][A-Z0-9]*(?:[-./][A-Z0-9]+)* (?!\w) )
+    | (?P<name>     [a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)* (?!\w) )
+    | (?P<text>     "[^"\n]*" | '[^'\n]*' )
+    | (?P<compare>  <= | >= | == | != | < | > )
+    | (?P<symbol>   [-+*/(),] )
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
+_NUMBERS: Final = ("number", "percent", "money", "bars", "duration", "clock")
+_HOW_TO_WRITE_NUMBERS: Final = "write 10%, 5m (s, m, h, d, w), 30 bars, 10:00, 100 USD or 80"
 
 _NOT_OURS: Final = {
     "&&": "write 'and'",
     "||": "write 'or'",
     "!": "write 'not'",
+    "=>": "write '>='",
+    "=<": "write '<='",
     "=": "write '==' to compare",
     "≤": "write '<='",
     "≥": "write '>='",
     "≠": "write '!='",
-    "−": "write '-' (this is another character)",
+    "\N{MINUS SIGN}": "write '-' (this is another character)",
     "[": "lists go under 'all:' or 'any:'",
     "{": "a condition is plain text, not a map",
     "?": "there is no if/else: write two rules",
@@ -207,12 +219,7 @@ Locate = Callable[[int, int], Span]
 def tokens(text: str, locate: Locate = Span) -> Iterator[Token]:
     """Yield the tokens of a text and one of kind "end"; ExpressionError at what is none."""
     if len(text) > MAXIMUM_LENGTH:
-        raise ExpressionError(
-            f"an expression may have {MAXIMUM_LENGTH} characters, this one has {len(text)}",
-            locate(0, 1),
-            "split it with 'define:'",
-            "too-large",
-        )
+        raise _too_long(len(text), locate)
     at = 0
     while at < len(text):
         match = _TOKENS.match(text, at)
@@ -225,43 +232,58 @@ def tokens(text: str, locate: Locate = Span) -> Iterator[Token]:
     yield Token("end", "", locate(len(text), len(text)))
 
 
+def _too_long(length: int, locate: Locate) -> ExpressionError:
+    message = f"an expression may have {MAXIMUM_LENGTH:,} characters, this one has {length:,}"
+    return ExpressionError(message, locate(0, 1), "split it with 'define:'", "too-large")
+
+
+_WORD: Final = re.compile(r"[\w.%:]+")
+_EXPONENT: Final = re.compile(r"[\d.]+[eE]-?\d+")
+
+
 def _not_a_token(text: str, at: int, locate: Locate) -> ExpressionError:
     for wrong, hint in _NOT_OURS.items():
         if text.startswith(wrong, at):
             return ExpressionError(
                 f"'{wrong}' is not part of the language", locate(at, at + len(wrong)), hint
             )
-    word = re.compile(r"[\w.%:]+").match(text, at)
+    word = _WORD.match(text, at)
     if word is None:
         if text[at] in "\"'":
             return ExpressionError("a text that is not closed", locate(at, len(text)), "close the quote")
-        shown = text[at] if text[at].isprintable() else f"U+{ord(text[at]):04X}"
-        return ExpressionError(f"unexpected character '{shown}'", locate(at, at + 1))
-    span = locate(at, word.end())
-    spelled = word.group()
-    if spelled[0].isdigit():
-        return ExpressionError(
-            f"'{spelled}' is not a number of the language",
-            span,
-            "write 10%, 5m (s, m, h, d, w), 30 bars, 10:00, 100 USD or 80",
-        )
+        character = text[at] if text[at].isprintable() else f"U+{ord(text[at]):04X}"
+        return ExpressionError(f"unexpected character '{character}'", locate(at, at + 1))
+    spelled, span = word.group(), locate(at, word.end())
+    if spelled[0].isdigit() or (spelled[0] == "." and spelled[1:2].isdigit()):
+        hint = _HOW_TO_WRITE_NUMBERS
+        if _EXPONENT.fullmatch(spelled):
+            hint = "write all its digits: 1000, 0.001"
+        elif spelled[0] == ".":
+            hint = f"write 0{spelled}"
+        return ExpressionError(f"{shown(spelled)} is not a number of the language", span, hint)
     if spelled.lower() in KEYWORDS:
         return ExpressionError(
             f"'{spelled}' is written '{spelled.lower()}'", span, f"write '{spelled.lower()}'"
         )
     return ExpressionError(
-        f"'{spelled}' is not a name", span, "names are lower case with _ and digits; symbols are upper case"
+        f"{shown(spelled)} is not a name",
+        span,
+        "names are lower case with _ and digits; symbols are upper case",
     )
 
 
 # --- parser -----------------------------------------------------------------------------------
 
 
+def _between(first: Expression, last: Expression) -> Span:
+    return Span(first.span.start, last.span.end)
+
+
 class _Parser:
     def __init__(self, text: str, locate: Locate) -> None:
         self.tokens = list(tokens(text, locate))
         self.at = 0
-        self.depth = 0
+        self.nesting = 0
 
     @property
     def token(self) -> Token:
@@ -281,31 +303,36 @@ class _Parser:
 
     def expected(self, what: str, hint: str = "") -> ExpressionError:
         token = self.token
-        found = "the end" if token.kind == "end" else f"'{token.text}'"
+        found = "the end" if token.kind == "end" else shown(token.text)
         return ExpressionError(f"expected {what}, found {found}", token.span, hint)
 
-    def enter(self) -> None:
-        self.depth += 1
-        if self.depth > MAXIMUM_NESTING:
-            raise ExpressionError(
-                f"nested deeper than {MAXIMUM_NESTING} levels",
-                self.token.span,
-                "split it with 'define:'",
-                "too-large",
-            )
+    def nested(self, operand: Callable[[], Expression]) -> Expression:
+        """Parse something inside something else."""
+        self.nesting += 1
+        if self.nesting > MAXIMUM_NESTING:
+            raise _too_high(MAXIMUM_NESTING, self.token.span)
+        result = operand()
+        self.nesting -= 1
+        return result
 
     def whole(self) -> Expression:
         if self.token.kind == "end":
             raise ExpressionError("an expression is missing here", self.token.span)
         result = self.indicator()
         if self.token.kind != "end":
-            hint = ""
-            if self.token.kind == "compare":
-                hint = "a comparison may be chained, but 'crosses' may not"
-            elif self.token.kind in ("name", "number", "percent", "symbol", "ticker", "duration", "clock"):
-                hint = "is an operator ('and', 'or', '<', 'of', ...) missing?"
-            raise self.expected("the end of the expression", hint)
+            raise self.expected("the end of the expression", self._hint_behind_an_end())
+        _check_height(result)
         return result
+
+    def _hint_behind_an_end(self) -> str:
+        before = self.tokens[self.at - 1].kind
+        if self.token.kind == "compare":
+            return "a comparison may be chained, but 'crosses' may not"
+        if before == "number" and self.token.kind in ("name", "ticker"):
+            return _HOW_TO_WRITE_NUMBERS
+        if before == "name" and self.token.kind == "name":
+            return "is an operator ('and', 'or', '<', 'of', ...) missing, or a name misspelt?"
+        return "" if self.is_symbol(")") else "is an operator ('and', 'or', '<', 'of', ...) missing?"
 
     def indicator(self) -> Expression:
         operand = self.disjunction()
@@ -316,7 +343,7 @@ class _Parser:
         if self.token.kind != "duration":
             raise self.expected("an interval after 'on'", "write 'on 1h' or 'on SPY 1d'")
         interval = self.literal(self.take())
-        return On(operand, symbol, interval, Span(operand.span.start, interval.span.end))
+        return On(operand, symbol, interval, _between(operand, interval))
 
     def disjunction(self) -> Expression:
         return self.logic("or", self.conjunction)
@@ -324,23 +351,21 @@ class _Parser:
     def conjunction(self) -> Expression:
         return self.logic("and", self.negation)
 
-    def logic(self, word: str, operand) -> Expression:  # type: ignore[no-untyped-def]  # a bound method of this class
+    def logic(self, word: str, operand: Callable[[], Expression]) -> Expression:
         operands = [operand()]
         while self.is_word(word):
             self.take()
             operands.append(operand())
         if len(operands) == 1:
-            return operands[0]  # type: ignore[no-any-return]  # an Expression by construction
-        return Logic(word == "and", tuple(operands), Span(operands[0].span.start, operands[-1].span.end))
+            return operands[0]
+        return Logic(word == "and", tuple(operands), _between(operands[0], operands[-1]))
 
     def negation(self) -> Expression:
-        if self.is_word("not"):
-            start = self.take().span.start
-            self.enter()
-            operand = self.negation()
-            self.depth -= 1
-            return Not(operand, Span(start, operand.span.end))
-        return self.comparison()
+        if not self.is_word("not"):
+            return self.comparison()
+        start = self.take().span.start
+        operand = self.nested(self.negation)
+        return Not(operand, Span(start, operand.span.end))
 
     def comparison(self) -> Expression:
         left = self.sum()
@@ -350,53 +375,41 @@ class _Parser:
                 raise self.expected("'above' or 'below' after 'crosses'")
             above = self.take().text == "above"
             right = self.sum()
-            return Crosses(left, above, right, Span(left.span.start, right.span.end))
+            return Crosses(left, above, right, _between(left, right))
         operands, comparisons = [left], []
         while self.token.kind == "compare":
             comparisons.append(Comparison(self.take().text))
             operands.append(self.sum())
         if not comparisons:
             return left
-        return Chain(tuple(operands), tuple(comparisons), Span(left.span.start, operands[-1].span.end))
+        return Chain(tuple(operands), tuple(comparisons), _between(left, operands[-1]))
 
     def sum(self) -> Expression:
-        left = self.product()
-        depth = self.depth
-        while self.is_symbol("+") or self.is_symbol("-"):
-            self.enter()  # the tree leans left: a long sum is a deep tree
-            operator = self.take().text
-            right = self.product()
-            left = Binary(operator, left, right, Span(left.span.start, right.span.end))
-        self.depth = depth
-        return left
+        return self.arithmetic(("+", "-"), self.product)
 
     def product(self) -> Expression:
-        left = self.unary()
-        depth = self.depth
-        while self.is_symbol("*") or self.is_symbol("/") or self.is_word("of"):
-            self.enter()  # the tree leans left: a long sum is a deep tree
+        return self.arithmetic(("*", "/", "of"), self.unary)
+
+    def arithmetic(self, operators: tuple[str, ...], operand: Callable[[], Expression]) -> Expression:
+        left = operand()
+        while self.token.kind in ("symbol", "name") and self.token.text in operators:
             operator = self.take().text
-            right = self.unary()
-            left = Binary(operator, left, right, Span(left.span.start, right.span.end))
-        self.depth = depth
+            right = operand()
+            left = Binary(operator, left, right, _between(left, right))
         return left
 
     def unary(self) -> Expression:
-        if self.is_symbol("-"):
-            start = self.take().span.start
-            self.enter()
-            operand = self.unary()
-            self.depth -= 1
-            return Unary(operand, Span(start, operand.span.end))
-        return self.primary()
+        if not self.is_symbol("-"):
+            return self.primary()
+        start = self.take().span.start
+        operand = self.nested(self.unary)
+        return Unary(operand, Span(start, operand.span.end))
 
     def primary(self) -> Expression:
         token = self.token
-        if token.kind == "symbol" and token.text == "(":
+        if self.is_symbol("("):
             self.take()
-            self.enter()
-            inner = self.disjunction()
-            self.depth -= 1
+            inner = self.nested(self.disjunction)
             if not self.is_symbol(")"):
                 raise self.expected("')'")
             self.take()
@@ -405,52 +418,90 @@ class _Parser:
             self.take()
             return self.call(token) if self.is_symbol("(") else Name(token.text, token.span)
         if token.kind == "ticker":
-            self.take()
-            return Ticker(token.text, token.span)
+            return Ticker(self.take().text, token.span)
         if token.kind == "text":
-            self.take()
-            return Text(token.text[1:-1], token.span)
-        if token.kind in ("number", "percent", "duration", "bars", "clock", "money"):
+            return Text(self.take().text[1:-1], token.span)
+        if token.kind in _NUMBERS:
             return self.literal(self.take())
         raise self.expected("a fact, a number or '('")
 
     def call(self, name: Token) -> Expression:
         self.take()
-        self.enter()
         arguments: list[Expression] = []
         while not self.is_symbol(")"):
             if arguments:
                 if not self.is_symbol(","):
                     raise self.expected("',' or ')'")
                 self.take()
-            arguments.append(self.disjunction())
+            arguments.append(self.nested(self.disjunction))
         end = self.take().span.end
-        self.depth -= 1
         return Call(name.text, tuple(arguments), Span(name.span.start, end), name.span)
 
     def literal(self, token: Token) -> Literal:
         text = token.text
-        if token.kind == "percent":
-            return Literal(Decimal(text.rstrip("% ")) / 100, Measure.RATIO, text, token.span)
-        if token.kind == "money":
-            return Literal(Decimal(text.split()[0]), Measure.MONEY, text, token.span)
-        if token.kind == "bars":
-            return Literal(Decimal(text.split()[0]), Measure.BARS, text, token.span)
-        if token.kind == "duration":
-            return Literal(Decimal(text[:-1]) * SECONDS_PER[text[-1]], Measure.DURATION, text, token.span)
         if token.kind == "clock":
-            hours, minutes = (int(part) for part in text.split(":"))
-            if hours > 24 or minutes > 59 or hours * 60 + minutes > 1440:
-                raise ExpressionError(f"'{text}' is not a time of day", token.span, "write 00:00 to 24:00")
-            return Literal(Decimal(hours * 3600 + minutes * 60), Measure.CLOCK, text, token.span)
-        whole = text.partition(".")[0]
-        if len(whole) > 1 and whole.startswith("0") and whole.isdigit():
-            raise ExpressionError(
-                f"'{text}' has a leading zero: readers differ about it",
-                token.span,
-                f"write {text.lstrip('0') or '0'}",
-            )
-        return Literal(Decimal(text), Measure.SCALAR, text, token.span)
+            return _clock(token)
+        digits = re.match(r"[\d.]+", text)
+        assert digits is not None
+        number = digits.group()
+        _check_digits(number, token)
+        value = Decimal(number)
+        match token.kind:
+            case "percent":
+                return Literal(value.scaleb(-2), Measure.RATIO, token.span)
+            case "money":
+                return Literal(value, Measure.MONEY, token.span)
+            case "bars":
+                return Literal(value, Measure.BARS, token.span)
+            case "duration":
+                seconds = value * SECONDS_PER[text[-1]]
+                if seconds > ELAPSED_CAP_SECONDS:
+                    raise ExpressionError(
+                        f"{shown(text)} is too long", token.span, "durations end at 3650d: never", "range"
+                    )
+                return Literal(seconds, Measure.DURATION, token.span)
+        return Literal(value, Measure.SCALAR, token.span)
+
+
+def _clock(token: Token) -> Literal:
+    hours, minutes = (int(part) for part in token.text.split(":"))
+    if minutes > 59 or hours * 60 + minutes > 1440:
+        raise ExpressionError(f"'{token.text}' is not a time of day", token.span, "write 00:00 to 24:00")
+    return Literal(Decimal(hours * 3600 + minutes * 60), Measure.CLOCK, token.span)
+
+
+def _check_digits(number: str, token: Token) -> None:
+    whole, _, fraction = number.partition(".")
+    if len(whole) > 1 and whole.startswith("0"):
+        bare = token.text.lstrip("0")
+        raise ExpressionError(
+            f"{shown(token.text)} has a leading zero: readers differ about it",
+            token.span,
+            f"write {shown(bare if bare[:1].isdigit() else '0' + bare)}",
+        )
+    before, behind = MAXIMUM_DIGITS
+    if len(whole) > before or len(fraction) > behind:
+        raise ExpressionError(
+            f"{shown(token.text)} has too many digits",
+            token.span,
+            f"a number has at most {before} digits before its point and {behind} behind it",
+            "too-large",
+        )
+
+
+def _too_high(levels: int, span: Span) -> ExpressionError:
+    return ExpressionError(
+        f"this is nested deeper than {levels} levels", span, "split it with 'define:'", "too-large"
+    )
+
+
+def _check_height(expression: Expression) -> None:
+    """Refuse a tree that recursive code could not walk: ``a + b + ...`` leans left without brackets."""
+    level: list[Expression] = [expression]
+    for _ in range(MAXIMUM_HEIGHT):
+        level = [child for parent in level for child in children(parent)]
+    if level:
+        raise _too_high(MAXIMUM_HEIGHT, level[0].span)
 
 
 def parse(text: str, locate: Locate = Span) -> Expression:
@@ -458,7 +509,10 @@ def parse(text: str, locate: Locate = Span) -> Expression:
 
     ``locate`` maps offsets of ``text`` to the place in a file that spans shall name.
     """
-    return _Parser(text, locate).whole()
+    expression = _Parser(text, locate).whole()
+    if len(unparse(expression)) > MAXIMUM_LENGTH:  # it must be possible to read the canonical text back
+        raise _too_long(MAXIMUM_LENGTH + 1, locate)
+    return expression
 
 
 # --- canonical text ---------------------------------------------------------------------------
@@ -468,9 +522,9 @@ _LEVEL_OR, _LEVEL_AND, _LEVEL_NOT, _LEVEL_COMPARE, _LEVEL_SUM, _LEVEL_PRODUCT, _
 
 def duration_text(seconds: int) -> str:
     """Return a duration as a literal of the language: 90 is "90s", 3600 "1h", 604800 "7d"."""
-    for letter, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % size == 0:
-            return f"{seconds // size}{letter}"
+    for letter in "dhm":
+        if seconds and seconds % SECONDS_PER[letter] == 0:
+            return f"{seconds // SECONDS_PER[letter]}{letter}"
     return f"{seconds}s"
 
 
@@ -543,10 +597,9 @@ def _unparse(expression: Expression) -> tuple[str, int]:
             level = _LEVEL_AND if every else _LEVEL_OR
             return (" and " if every else " or ").join(_bracketed(o, level + 1) for o in operands), level
         case On(operand=operand, symbol=symbol, interval=interval):
-            return (
-                f"{_bracketed(operand, _LEVEL_OR)} on {symbol + ' ' if symbol else ''}{literal_text(interval.value, interval.measure)}",
-                _LEVEL_OR - 1,
-            )
+            where = literal_text(interval.value, interval.measure)
+            where = f"{symbol} {where}" if symbol else where
+            return f"{_bracketed(operand, _LEVEL_OR)} on {where}", _LEVEL_OR - 1
 
 
 def children(expression: Expression) -> tuple[Expression, ...]:

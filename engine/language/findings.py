@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from math import gcd
+from typing import Final
 
 from engine.codes import Action
 from engine.errors import Problem, Severity, Span
-from engine.language.expression import duration_text
-from engine.language.policy import Policy
+from engine.language.expression import decimal_text, duration_text
+from engine.language.policy import Gate, Limit, Policy, Rule, Scope, Vote
 from engine.language.types import (
     Combined,
     Compared,
@@ -16,196 +20,335 @@ from engine.language.types import (
     FactRead,
     SeriesColumn,
     SeriesFunction,
+    Typed,
+    columns_of,
     comparisons_of,
+    facts_of,
+    facts_of_condition,
+    implied,
+    is_constant,
 )
-from engine.lowered import Comparison
-from engine.units import Measure
+from engine.lowered import Comparison, Once, Selection
+from engine.series import SELF
+from engine.vocabulary import FACTS, Varies
 
-DAY_SECONDS = 86400
-
-
-def findings(
-    policy: Policy, declared: Mapping[str, tuple[str, Span]], used: set[str], whole: Span
-) -> list[Problem]:
-    """Return warnings and errors about a policy that could be typed; ``declared`` are its own names."""
-    found: list[Problem] = []
-    top = Span(whole.start, whole.start + 1)
-    if not any(rule.protective for rule in policy.rules):
-        found.append(
-            Problem(
-                "no-protective-rule",
-                "no rule is protective: nothing of this policy guards a held position",
-                top,
-                "mark a stop loss  protective: true",
-                Severity.WARNING,
-            )
-        )
-    if not any(rule.action is Action.SELL for rule in policy.rules):
-        found.append(
-            Problem("no-exit", "no rule ever sells", top, "add a rule that says  sell all", Severity.WARNING)
-        )
-    for name, (kind, span) in declared.items():
-        if name not in used:
-            found.append(
-                Problem(
-                    "unused", f"{kind} '{name}' is never used", span, "use it or delete it", Severity.WARNING
-                )
-            )
-    total = sum((listing.weight for listing in policy.universe if listing.weight is not None), start=0)
-    if total > 1:
-        found.append(
-            Problem(
-                "weights",
-                f"the weights add up to {total * 100:f}%: above 100%",
-                top,
-                severity=Severity.WARNING,
-            )
-        )
-    for name, condition, span in _conditions(policy):
-        found += _impossible(name, condition)
-        found += _clock_windows(policy, condition, span)
-    for signal in policy.signals:
-        for vote in signal.votes:
-            if vote.buy is not None and vote.buy == vote.sell:
-                found.append(
-                    Problem(
-                        "vote-both",
-                        f"vote '{vote.name}' is for buy and sell alike: it never casts",
-                        vote.span,
-                        severity=Severity.WARNING,
-                    )
-                )
-    return found
-
-
-def _conditions(policy: Policy) -> list[tuple[str, Condition, Span]]:
-    found = [(rule.name, rule.when, rule.when_span) for rule in policy.rules]
-    found += [
-        (gate.name, gate.when, gate.span)
-        for gate in policy.gates
-        if gate.when is not None and not gate.reserved
-    ]
-    return found
-
-
-_NEVER_ABOVE = {
-    "highest": ("close", "open", "low", "high", "typical"),
-    "lowest": ("close", "open", "high", "low", "typical"),
-}
-
-
-def _impossible(name: str, condition: Condition) -> list[Problem]:
-    """``close > highest(high, 20)`` can never be: the window holds the bar just closed."""
-    found = []
-    for compared in comparisons_of(condition):
-        for left, comparison, right in (
-            (compared.left, compared.comparison, compared.right),
-            (compared.right, _MIRROR.get(compared.comparison), compared.left),
-        ):
-            if not (isinstance(left, FactRead) and isinstance(right, FactRead)):
-                continue
-            window, column = right.series, left.series
-            if not (isinstance(window, SeriesFunction) and isinstance(column, SeriesColumn)):
-                continue
-            above = window.function == "highest" and comparison is Comparison.GREATER
-            below = window.function == "lowest" and comparison is Comparison.LESS
-            source = window.inputs[0]
-            if not (above or below) or not isinstance(source, SeriesColumn):
-                continue
-            extreme = source.name == ("high" if above else "low") or source.name == column.name
-            if extreme and (source.symbol, source.interval_seconds) == (
-                column.symbol,
-                column.interval_seconds,
-            ):
-                found.append(
-                    Problem(
-                        "own-bar",
-                        f"'{compared.text}' can never be true: the window of '{right.name}' includes the bar just closed",
-                        compared.span,
-                        f"write prev({right.name})",
-                        Severity.WARNING,
-                    )
-                )
-    return found
-
-
-_MIRROR = {
+DAY_SECONDS: Final = 86_400
+HALF_HOUR_SECONDS: Final = 1800
+"""Exchanges open and close on the half hour, so closes of their bars are multiples of it, or of less."""
+_LESS: Final = (Comparison.LESS, Comparison.LESS_OR_EQUAL)
+_MORE: Final = (Comparison.GREATER, Comparison.GREATER_OR_EQUAL)
+_MIRROR: Final = {
     Comparison.LESS: Comparison.GREATER,
     Comparison.GREATER: Comparison.LESS,
     Comparison.LESS_OR_EQUAL: Comparison.GREATER_OR_EQUAL,
     Comparison.GREATER_OR_EQUAL: Comparison.LESS_OR_EQUAL,
+    Comparison.EQUAL: Comparison.EQUAL,
+    Comparison.NOT_EQUAL: Comparison.NOT_EQUAL,
 }
 
 
-def _clock_windows(policy: Policy, condition: Condition, span: Span) -> list[Problem]:
-    """Find windows of the day in which no cycle falls.
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What can be said of a policy only when all of it could be read."""
 
-    Cycles come ``every:`` so often, or else at closes of the policy's bars; of intraday bars the closes are
-    taken as multiples of the interval, and a daily bar closes with its session.
-    """
-    found = []
-    for low, high, where in _windows(condition):
-        if high <= low:
-            found.append(Problem("clock-window", "this window of the day is empty", where))
+    declared: Mapping[str, tuple[str, Span]]  # its own names: what they are, and where
+    used: set[str]
+    timezone: str  # as stated, or ""
+    top: Span  # where the file begins
+
+
+def findings(policy: Policy, whole: Whole | None) -> list[Problem]:
+    """Return warnings and information about a policy, or about what could be read of one (``whole`` None)."""
+    found = [*_votes(policy), *_gates(policy), *_calendars(policy), *_scopes(policy), *_order_prices(policy)]
+    for condition in _conditions(policy):
+        found += [*_comparisons(condition), *_clock_windows(policy, condition)]
+    found += _entries_over_exits(policy)
+    if whole is not None:
+        found += _whole(policy, whole)
+    return list(dict.fromkeys(found))
+
+
+def _warning(code: str, message: str, span: Span, hint: str = "") -> Problem:
+    return Problem(code, message, span, hint, Severity.WARNING)
+
+
+def _information(code: str, message: str, span: Span, hint: str = "") -> Problem:
+    return Problem(code, message, span, hint, Severity.INFORMATION)
+
+
+def _conditions(policy: Policy) -> Iterator[Condition]:
+    yield from (rule.when for rule in policy.rules)
+    yield from (gate.when for gate in policy.gates if gate.when is not None and not gate.reserved)
+    for signal in policy.signals:
+        for vote in signal.votes:
+            yield from (side for side in (vote.buy, vote.sell) if side is not None)
+
+
+# --- the whole --------------------------------------------------------------------------------
+
+
+def _whole(policy: Policy, whole: Whole) -> Iterator[Problem]:
+    if not any(rule.protective for rule in policy.rules):
+        message = "no rule is protective: nothing of this policy guards a held position"
+        yield _warning("no-protective-rule", message, whole.top, "mark a stop loss  protective: true")
+    if not any(rule.action is Action.SELL for rule in policy.rules):
+        yield _warning("no-exit", "no rule ever sells", whole.top, "add a rule that says  sell all")
+    for name, (kind, span) in whole.declared.items():
+        if name not in whole.used:
+            yield _warning("unused", f"{kind}, '{name}', that nothing reads", span, "use it or delete it")
+    total = sum((listing.weight for listing in policy.universe if listing.weight), start=Decimal(0))
+    if total > 1:
+        message = f"the weights add up to {decimal_text(total * 100)}%: more than there is"
+        yield _warning("weights", message, whole.top, "let them add up to at most 100%")
+    if whole.timezone:
+        return
+    dated = next((rule for rule in policy.rules if rule.once in (Once.DAY, Once.WEEK, Once.MONTH)), None)
+    facts = (fact for condition in _conditions(policy) for fact in facts_of_condition(condition))
+    weekday = next((fact for fact in facts if fact.name in ("weekday", "time")), None)
+    if dated or weekday:
+        message = "days begin at midnight UTC, because the policy states no timezone"
+        span = weekday.span if weekday else dated.span if dated else whole.top
+        yield _information("timezone-default", message, span, "add a line  timezone: America/New_York")
+
+
+# --- signals, gates, scopes -------------------------------------------------------------------
+
+
+def _votes(policy: Policy) -> Iterator[Problem]:
+    for signal in policy.signals:
+        for vote in signal.votes:
+            if _both(vote):
+                message = f"both sides of vote '{vote.name}' can be true at once; then it casts nothing"
+                yield _warning("vote-both", message, vote.span, "leave a gap between buy and sell")
+
+
+def _both(vote: Vote) -> bool:
+    """Say whether one value makes both sides of a vote true, as far as single comparisons show it."""
+    if vote.buy is None or vote.sell is None:
+        return False
+    if vote.buy == vote.sell:
+        return True
+    if not (isinstance(vote.buy, Compared) and isinstance(vote.sell, Compared)):
+        return False
+    (fact, buys, level), (other, sells, other_level) = _fact_first(vote.buy), _fact_first(vote.sell)
+    if fact != other or not (isinstance(level, Constant) and isinstance(other_level, Constant)):
+        return False
+    if buys in _LESS and sells in _MORE:
+        low, high = (other_level.value, sells), (level.value, buys)
+    elif buys in _MORE and sells in _LESS:
+        low, high = (level.value, buys), (other_level.value, sells)
+    else:
+        return (buys in _LESS and sells in _LESS) or (buys in _MORE and sells in _MORE)
+    closed = (low[1], high[1]) == (Comparison.GREATER_OR_EQUAL, Comparison.LESS_OR_EQUAL)
+    return low[0] < high[0] or (low[0] == high[0] and closed)
+
+
+def _fact_first(compared: Compared) -> tuple[Typed, Comparison, Typed]:
+    if is_constant(compared.left):
+        return compared.right, _MIRROR[compared.comparison], compared.left
+    return compared.left, compared.comparison, compared.right
+
+
+def _gates(policy: Policy) -> Iterator[Problem]:
+    for gate in policy.gates:
+        if gate.reserved or gate.when is None:
             continue
-        cadence = policy.every_seconds or policy.bars_seconds
-        if cadence >= DAY_SECONDS:
-            found.append(
-                Problem(
-                    "clock-window",
-                    f"no cycle falls into this window: the policy decides every {duration_text(cadence)}, at the close",
-                    where,
-                    "add a line such as  every: 5m",
-                )
+        if gate.pass_if_unknown:
+            message = f"gate '{gate.name}' lets sells pass while its condition is Unknown"
+            yield _information("gate-passes-unknown", message, gate.span)
+        if "sell" in gate.vetoes and _only_the_position(gate.when):
+            message = (
+                f"while gate '{gate.name}' is true, nothing but a protective rule can sell: "
+                "it looks at the position alone, which may stay so for ever"
             )
-        elif cadence > high - low and -(-low // cadence) * cadence >= high:
-            found.append(
-                Problem(
-                    "clock-window",
-                    f"no cycle falls into this window: the policy decides every {duration_text(cadence)}",
-                    where,
-                    "decide more often with  every:, or widen the window",
-                )
-            )
-    return found
+            hint = "put the condition into the rules that it is meant for"
+            yield _warning("gate-traps-position", message, gate.span, hint)
 
 
-def _windows(condition: Condition) -> list[tuple[int, int, Span]]:
-    """Return the [low, high) windows that conjunctions set for ``time``."""
-    match condition:
-        case Combined(every=True, operands=operands):
-            low, high, where = 0, DAY_SECONDS, None
-            found = []
-            for operand in operands:
-                if isinstance(operand, Combined):
-                    found += _windows(operand)
-                elif isinstance(operand, Compared):
-                    bounds = _bounds(operand)
-                    if bounds is not None:
-                        low, high = max(low, bounds[0]), min(high, bounds[1])
-                        where = where or operand.span
-            if where is not None:
-                found.append((low, high, where))
-            return found
-        case Combined(operands=operands):
-            return [window for operand in operands for window in _windows(operand)]
-        case Compared():
-            bounds = _bounds(condition)
-            return [] if bounds is None else [(*bounds, condition.span)]
-        case _:
-            return []
+def _only_the_position(condition: Condition) -> bool:
+    """Say whether a condition reads the position, the account and their values, and nothing else."""
+    facts = {fact.name for fact in facts_of_condition(condition)}
+    account = {name for name, fact in FACTS.items() if fact.varies in (Varies.ACCOUNT, Varies.FIXED)}
+    return bool(facts) and facts <= account | {"gain"} and bool(facts & {"position_value", "weight", "gain"})
+
+
+def _scopes(policy: Policy) -> Iterator[Problem]:
+    traded = policy.traded
+
+    def covers_none(scope: Scope) -> bool:
+        return bool(scope.names) and not any(scope.covers(listing) for listing in traded)
+
+    parts: tuple[Rule | Gate | Limit, ...] = (*policy.rules, *policy.gates, *policy.limits)
+    for part in parts:
+        if covers_none(part.scope):
+            message = f"'{part.name}' is for symbols that are only watched"
+            yield _warning("watch-only", message, part.span, "list them under 'symbols:' or 'weights:'")
+    for parameter in policy.parameters.values():
+        for name in parameter.overrides:
+            if covers_none(Scope((name,))):
+                message = f"'{parameter.name}' has a value for {name}, which is only watched"
+                yield _warning("watch-only", message, parameter.span, "delete it")
+
+
+def _calendars(policy: Policy) -> Iterator[Problem]:
+    """Find series over symbols that do not trade at the same times: each would be a gap in the other."""
+    calendar_of = {listing.symbol: listing.calendar for listing in policy.universe}
+    own = {listing.calendar for listing in policy.traded}
+    series = [
+        (fact.series, fact.span)
+        for condition in _conditions(policy)
+        for fact in facts_of_condition(condition)
+    ]
+    series += [
+        (output, policy.spans[name])
+        for name, indicator in policy.indicators.items()
+        for output, _, _ in indicator.outputs.values()
+    ]
+    for node, span in series:
+        symbols = {column.symbol for column in columns_of(node)} if node is not None else set()
+        calendars = {calendar_of[symbol] for symbol in symbols if symbol in calendar_of}
+        calendars |= own if SELF in symbols and len(symbols) > 1 else set()
+        if len(symbols) > 1 and len(calendars) > 1:
+            message = f"this mixes bars of different calendars ({', '.join(sorted(calendars))})"
+            hint = "a bar that one of them lacks is a gap, and the value Unknown behind it"
+            yield _warning("calendars", message, span, hint)
+
+
+def _order_prices(policy: Policy) -> Iterator[Problem]:
+    limit = policy.sell_terms.limit
+    for fact in facts_of(limit) if limit is not None else ():
+        if fact.name not in ("price", "bid", "ask"):
+            message = f"no sell can be sent, not even a protective one, while '{fact.name}' is Unknown"
+            yield _warning("exit-price", message, fact.span, "price sells from the bid")
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def _entries_over_exits(policy: Policy) -> Iterator[Problem]:
+    """Find what wins over a standing exit where the highest priority wins, whatever it does."""
+    if policy.selection is not Selection.BY_PRIORITY:
+        return
+    for index, rule in enumerate(policy.rules):
+        for exit_rule in policy.rules[index + 1 :]:
+            if (
+                exit_rule.action is Action.SELL
+                and _leaves_more(rule, exit_rule)
+                and _may_meet(rule, exit_rule)
+            ):
+                what = {Action.BUY: "entry", Action.SELL: "trim", Action.HOLD: "hold"}[rule.action]
+                message = f"{what} '{rule.name}' wins over exit '{exit_rule.name}' while both are true"
+                hint = "give exits the higher priority, or write  selection: exits_first"
+                yield _warning("over-exit", message, rule.span, hint)
+                break
+
+
+def _leaves_more(rule: Rule, exit_rule: Rule) -> bool:
+    """Say whether a rule leaves, or may leave, more of the position than an exit."""
+    return rule.action is not Action.SELL or (rule.size is not None and rule.size != exit_rule.size)
+
+
+def _may_meet(rule: Rule, exit_rule: Rule) -> bool:
+    known = {
+        (name, value) for name, comparison, value in implied(rule.when) if comparison is Comparison.EQUAL
+    }
+    exits = {
+        name: value for name, comparison, value in implied(exit_rule.when) if comparison is Comparison.EQUAL
+    }
+    exits["held"] = Decimal(1)
+    if any(name in exits and exits[name] != value for name, value in known):
+        return False
+    names, other_names = set(rule.scope.names), set(exit_rule.scope.names)
+    return not names or not other_names or bool(names & other_names)
+
+
+# --- comparisons ------------------------------------------------------------------------------
+
+
+def _comparisons(condition: Condition) -> Iterator[Problem]:
+    for compared in comparisons_of(condition):
+        if is_constant(compared.left) and is_constant(compared.right):
+            message = f"'{compared.text}' reads no fact: it is the same at every moment"
+            yield _warning("constant", message, compared.span, "compare a fact")
+        yield from _own_bar(compared)
+
+
+_BEYOND: Final = {"highest": (Comparison.GREATER, "high"), "lowest": (Comparison.LESS, "low")}
+
+
+def _own_bar(compared: Compared) -> Iterator[Problem]:
+    """``close > highest(high, 20)`` can never be: the window holds the bar just closed."""
+    mirrored = (compared.right, _MIRROR[compared.comparison], compared.left)
+    for left, comparison, right in ((compared.left, compared.comparison, compared.right), mirrored):
+        if not (isinstance(left, FactRead) and isinstance(right, FactRead)):
+            continue
+        column, window = left.series, right.series
+        if not (isinstance(column, SeriesColumn) and isinstance(window, SeriesFunction)):
+            continue
+        outside, extreme = _BEYOND.get(window.function, (None, ""))
+        possible = {replace(column, name=name) for name in (extreme, column.name)}
+        if comparison is outside and window.inputs[0] in possible:
+            message = f"'{compared.text}' can never be true: the window holds the bar just closed"
+            yield _warning("own-bar", message, compared.span, f"write prev({right.name})")
+
+
+# --- times of day -----------------------------------------------------------------------------
+
+
+def _clock_windows(policy: Policy, condition: Condition) -> Iterator[Problem]:
+    """Find windows of the day in which no cycle falls, as far as that is certain without calendars.
+
+    Cycles come ``every:`` so often, or else at closes of the policy's bars; both are multiples of what
+    divides the interval and half an hour.
+    """
+    cadence = policy.every_seconds or policy.bars_seconds
+    for low, high, span in _windows(condition):
+        if low >= high:
+            hint = "a window over midnight is  time >= 22:00 or time < 04:00"
+            yield _warning("clock-window", "this window of the day is empty", span, hint)
+        elif high - low == 1:
+            hint = "write a window, such as  10:00 <= time < 10:05"
+            yield _warning("clock-window", "this holds for one second of the day", span, hint)
+        elif cadence >= DAY_SECONDS:
+            message = f"the policy decides every {duration_text(cadence)}, at one time of the day"
+            yield _warning("clock-window", message, span, "add a line such as  every: 5m")
+        elif _next_multiple(low, gcd(cadence, HALF_HOUR_SECONDS)) >= high:
+            message = f"no cycle falls into this window: the policy decides every {duration_text(cadence)}"
+            yield _warning(
+                "clock-window", message, span, "decide more often with  every:, or widen the window"
+            )
+
+
+def _next_multiple(value: int, step: int) -> int:
+    return -(-value // step) * step
+
+
+def _windows(condition: Condition) -> Iterator[tuple[int, int, Span]]:
+    """Yield the windows [low, high) that conjunctions set for ``time``."""
+    conjuncts = list(_conjuncts(condition))
+    bounds = [
+        (bound, part.span) for part in conjuncts if isinstance(part, Compared) and (bound := _bounds(part))
+    ]
+    if bounds:
+        low, high = max(low for (low, _), _ in bounds), min(high for (_, high), _ in bounds)
+        yield low, high, bounds[0][1]
+    for part in conjuncts:
+        if isinstance(part, Combined):
+            for operand in part.operands:
+                yield from _windows(operand)
+
+
+def _conjuncts(condition: Condition) -> Iterator[Condition]:
+    if isinstance(condition, Combined) and condition.every:
+        for operand in condition.operands:
+            yield from _conjuncts(operand)
+    else:
+        yield condition
 
 
 def _bounds(compared: Compared) -> tuple[int, int] | None:
-    left, comparison, right = compared.left, compared.comparison, compared.right
-    if isinstance(right, FactRead):
-        left, right, mirrored = right, left, _MIRROR.get(comparison)
-        if mirrored is None and comparison is not Comparison.EQUAL:
-            return None
-        comparison = mirrored or comparison
+    left, comparison, right = _fact_first(compared)
     if not (isinstance(left, FactRead) and left.name == "time" and isinstance(right, Constant)):
-        return None
-    if right.unit is not Measure.CLOCK:
         return None
     at = int(right.value)
     return {

@@ -6,15 +6,18 @@ out of scope are left out, facts that are fixed for the variant (asset class, ca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import eq, ge, gt, le, lt, ne
+from typing import Final
 
 from engine.codes import Action, Side, Truth
 from engine.errors import PolicyError, Problem, Span
 from engine.indicators.functions import FUNCTIONS
 from engine.language.expression import literal_text
-from engine.language.policy import Gate, Listing, OrderTerms, Policy, Rule
+from engine.language.policy import Gate, Limit, Listing, OrderTerms, Policy, Rule, Vote
 from engine.language.types import (
     Arithmetic,
     Combined,
@@ -32,10 +35,10 @@ from engine.language.types import (
     StepTable,
     Typed,
     TypedSeries,
-    comparisons_of,
-    facts_of,
-    fold,
+    facts_of_condition,
     implied,
+    on_step,
+    unit_words,
 )
 from engine.lowered import (
     ArithmeticTerm,
@@ -53,23 +56,41 @@ from engine.lowered import (
     LoweredVote,
     Node,
     NodeKind,
+    Operator,
     OrderStyle,
     SlotOrigin,
     StepTerm,
     Term,
 )
 from engine.series import Column, Lag, SeriesArithmetic, SeriesCall, SeriesConstant, SeriesNode
-from engine.units import GRID_PER_UNIT, Measure, Unit, Words, on_grid
-from engine.vocabulary import BASE_FACTS, FACTS, SIGNAL_FIELDS
+from engine.units import GRID_PER_UNIT, Measure, Unit, Words, quantise
+from engine.vocabulary import ASSET_CLASS, BASE_FACTS, CALENDAR, FACTS, SIGNAL_FIELDS, SYMBOL
 
-WEIGHT_STEPS = 1_000_000
-COMPANIONS = {
+WEIGHT_STEPS: Final = 1_000_000
+"""Weights of votes are integers in millionths."""
+MAXIMUM_WORK: Final = 300_000
+"""Facts, numbers and operators, times variants, that ``lower_all`` takes."""
+MAXIMUM_MAGNITUDE: Final = Decimal(10) ** 15
+"""No number of a policy may be larger: its float could not tell it from its neighbours."""
+LONGEST_LAG: Final = 10_000
+
+COMPANIONS: Final = {
     "gain": ("entry_price",),
     "peak_gain": ("entry_price", "peak_price"),
     "peak_price": ("entry_price",),
 }
 """What the decision must know to try an entry on facts that a policy reads (``would-exit``)."""
-_FIXED = ("asset_class", "calendar", "symbol")
+
+_HELD: Final = ("held", Comparison.EQUAL, Decimal(1))
+_SIDE_OF: Final = {Action.BUY: Side.BUY, Action.SELL: Side.SELL, Action.HOLD: Side.HOLD}
+_COMPARE: Final = {
+    Comparison.LESS: lt,
+    Comparison.LESS_OR_EQUAL: le,
+    Comparison.GREATER: gt,
+    Comparison.GREATER_OR_EQUAL: ge,
+    Comparison.EQUAL: eq,
+    Comparison.NOT_EQUAL: ne,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +99,38 @@ class VariantKey:
 
     asset_class: str
     calendar: str
-    parameters: tuple[Decimal, ...]
-    rules: tuple[str, ...]
-    gates: tuple[int, ...]
-    limits: tuple[str, ...]
+    parameters: tuple[Decimal, ...]  # of those that differ by class or symbol
+    scopes: tuple[bool, ...]  # of each rule, gate and limit that is not for all, whether it covers the symbol
     symbol: str  # only where the policy reads the fact ``symbol``
+
+
+class _Variants:
+    """Says which variant a symbol belongs to."""
+
+    def __init__(self, policy: Policy) -> None:
+        parts: tuple[Rule | Gate | Limit, ...] = (*policy.rules, *policy.gates, *policy.limits)
+        self.scopes = [part.scope for part in parts if part.scope.names]
+        self.parameters = [parameter for parameter in policy.parameters.values() if parameter.overrides]
+        self.reads_symbol = _reads_symbol(policy)
+
+    @property
+    def work(self) -> int:
+        """Steps that one ``key`` takes."""
+        return 1 + len(self.scopes) + len(self.parameters)
+
+    def key(self, listing: Listing) -> VariantKey:
+        return VariantKey(
+            listing.asset_class,
+            listing.calendar,
+            tuple(parameter.resolve(listing) for parameter in self.parameters),
+            tuple(scope.covers(listing) for scope in self.scopes),
+            listing.symbol if self.reads_symbol else "",
+        )
 
 
 def variant_key(policy: Policy, listing: Listing) -> VariantKey:
     """Return the variant a symbol belongs to."""
-    return VariantKey(
-        listing.asset_class,
-        listing.calendar,
-        tuple(parameter.resolve(listing) for parameter in policy.parameters.values()),
-        tuple(rule.name for rule in policy.rules if rule.scope.covers(listing)),
-        tuple(index for index, gate in enumerate(policy.gates) if gate.scope.covers(listing)),
-        tuple(limit.name for limit in policy.limits if limit.scope.covers(listing)),
-        listing.symbol if _reads_symbol(policy) else "",
-    )
+    return _Variants(policy).key(listing)
 
 
 def _reads_symbol(policy: Policy) -> bool:
@@ -103,12 +138,7 @@ def _reads_symbol(policy: Policy) -> bool:
     conditions += [
         side for signal in policy.signals for vote in signal.votes for side in (vote.buy, vote.sell) if side
     ]
-    return any(
-        fact.name == "symbol"
-        for condition in conditions
-        for compared in comparisons_of(condition)
-        for fact in facts_of(compared.left)
-    )
+    return any(fact.name == SYMBOL.name for condition in conditions for fact in facts_of_condition(condition))
 
 
 def lower(policy: Policy, listing: Listing) -> LoweredPolicy:
@@ -127,25 +157,61 @@ def lower(policy: Policy, listing: Listing) -> LoweredPolicy:
 def lower_all(policy: Policy) -> Mapping[str, LoweredPolicy]:
     """Lower a policy for every traded symbol; symbols of one variant share one object.
 
-    Raises PolicyError with the problems of all variants.
+    Raises PolicyError with the problems of all variants, or where there are too many of them.
     """
-    by_key: dict[VariantKey, LoweredPolicy] = {}
-    by_symbol: dict[str, LoweredPolicy] = {}
-    problems: list[Problem] = []
+    variants = _Variants(policy)
+    keys = {listing.symbol: variants.key(listing) for listing in policy.traded}
+    firsts: dict[VariantKey, Listing] = {}
     for listing in policy.traded:
-        key = variant_key(policy, listing)
-        if key not in by_key:
-            try:
-                by_key[key] = lower(policy, listing)
-            except PolicyError as error:
-                problems += error.problems
-                continue
-        by_symbol[listing.symbol] = by_key[key]
+        firsts.setdefault(keys[listing.symbol], listing)
+    work = len(firsts) * policy.size
+    if work > MAXIMUM_WORK:
+        message = (
+            f"{len(firsts):,} variants (symbols that differ in parameters or rules) of {policy.size:,} "
+            f"facts, numbers and operators are {work:,}; at most {MAXIMUM_WORK:,} are read"
+        )
+        raise PolicyError(policy.source, (Problem("too-large", message, Span(0, 1)),))
+    lowered: dict[VariantKey, LoweredPolicy] = {}
+    problems: dict[tuple[str, Span], Problem] = {}  # a mistake of several variants is told once
+    for key, listing in firsts.items():
+        try:
+            lowered[key] = lower(policy, listing)
+        except PolicyError as error:
+            for problem in error.problems:
+                problems.setdefault((problem.code, problem.span), problem)
     if problems:
-        # one place, one problem: a parameter that fits no variant is told once
-        unique = {(problem.code, problem.span): problem for problem in reversed(problems)}
-        raise PolicyError(policy.source, tuple(unique.values()))
-    return by_symbol
+        raise PolicyError(policy.source, tuple(problems.values()))
+    return {symbol: lowered[key] for symbol, key in keys.items()}
+
+
+def fold(operator: Operator, values: list[Decimal]) -> Decimal | None:
+    """Return the exact value of an operator on constants; None where it has none."""
+    first, *others = values
+    match operator:
+        case Operator.NEGATE:
+            return -first
+        case Operator.ABSOLUTE:
+            return abs(first)
+        case Operator.LOGARITHM:
+            return first.ln() if first > 0 else None
+        case Operator.MINIMUM:
+            return min(values)
+        case Operator.MAXIMUM:
+            return max(values)
+        case Operator.ADD:
+            return sum(others, first)
+        case Operator.SUBTRACT:
+            return first - sum(others)
+        case Operator.MULTIPLY:
+            return math.prod(others, start=first)
+        case Operator.DIVIDE:
+            divisor = math.prod(others, start=Decimal(1))
+            return first / divisor if divisor else None
+
+
+def _grid(unit: Unit) -> int:
+    """Return the steps per unit of a computed operand; 0 for words and truth values."""
+    return 0 if isinstance(unit, Words) or unit is Measure.BOOLEAN else GRID_PER_UNIT[unit]
 
 
 class _Lowering:
@@ -159,14 +225,68 @@ class _Lowering:
         self.nodes: list[Node] = []
         self.node_ids: dict[Node, int] = {}
         self.abstaining = {signal.name for signal in policy.signals if signal.may_abstain}
+        self.max_ages = {signal.name: signal.max_age_seconds for signal in policy.signals if not signal.votes}
         self.voted = [signal for signal in policy.signals if signal.votes]
         self.problems: list[Problem] = []
         self.because_terms: list[tuple[Term, Unit, int]] = []
+        self.fixed = {
+            ASSET_CLASS.name: listing.asset_class,
+            CALENDAR.name: listing.calendar,
+            SYMBOL.name: listing.symbol,
+        }
         for name in BASE_FACTS:
             fact = FACTS[name]
             self._slot(FactSlot(name, fact.unit, fact.steps_per_unit, SlotOrigin.VOCABULARY))
 
-    # --- slots and terms ----------------------------------------------------------------------
+    def _problem(self, code: str, message: str, span: Span, hint: str = "") -> None:
+        self.problems.append(Problem(code, message, span, hint))
+
+    # --- numbers ------------------------------------------------------------------------------
+
+    def constant(self, typed: Typed) -> Decimal | None:
+        """Return the exact value of a number that reads no fact, or None."""
+        match typed:
+            case Constant(value=value):
+                return value
+            case Parameter(name=name):
+                return self.policy.parameters[name].resolve(self.listing)
+            case Arithmetic(operator=operator, operands=operands, span=span):
+                known = [self.constant(operand) for operand in operands]
+                if operator is Operator.DIVIDE and known[1] == 0:
+                    self._problem("never-known", "a division by zero", span, "it would be Unknown for ever")
+                values = [value for value in known if value is not None]
+                if len(values) < len(known):
+                    return None
+                folded = fold(operator, values)
+                if folded is None and operator is Operator.LOGARITHM:
+                    self._problem("never-known", "a logarithm of what is not above 0", span)
+                if folded is not None and abs(folded) > MAXIMUM_MAGNITUDE:
+                    self._problem("range", f"this is more than {MAXIMUM_MAGNITUDE:,}", span)
+                    return Decimal(0)
+                return folded
+        return None
+
+    def _number(self, typed: Typed) -> float:
+        """Return the value of what reads no fact; 0 where a problem was told."""
+        return float(self.constant(typed) or 0)
+
+    def term(self, typed: Typed, entry: bool) -> Term:
+        constant = self.constant(typed)
+        if constant is not None:
+            return ConstantTerm(float(constant))
+        match typed:
+            case FactRead():
+                return FactTerm(self._fact_slot(typed, entry))
+            case Arithmetic(operator=operator, operands=operands):
+                return ArithmeticTerm(operator, tuple(self.term(operand, entry) for operand in operands))
+            case StepTable(by=by, thresholds=thresholds, values=values):
+                for threshold in thresholds:
+                    self._check_step(threshold, by)
+                steps = tuple(self._number(threshold) for threshold in thresholds)
+                return StepTerm(self.term(by, entry), steps, tuple(self._number(value) for value in values))
+        return ConstantTerm(0.0)  # a constant that has no value, which is told
+
+    # --- facts --------------------------------------------------------------------------------
 
     def _slot(self, slot: FactSlot) -> int:
         key = (slot.name, slot.origin)
@@ -180,77 +300,30 @@ class _Lowering:
         origin = fact.origin
         if origin is SlotOrigin.SIGNAL and entry and head in self.abstaining:
             origin = SlotOrigin.ENTRY_SIGNAL
-        max_age = None
-        if origin is SlotOrigin.FEED:
-            max_age = next(s.max_age_seconds for s in self.policy.signals if s.name == head)
-        series = None if fact.series is None else self.series(fact.series, fact.span)
+        max_age = self.max_ages[head] if origin is SlotOrigin.FEED else None
+        series = None if fact.series is None else self.series(fact.series)
         return self._slot(FactSlot(fact.name, fact.unit, fact.steps_per_unit, origin, series, max_age))
 
-    def resolved(self, parameter: Parameter) -> Constant:
-        value = self.policy.parameters[parameter.name].resolve(self.listing)
-        return Constant(value, parameter.unit, parameter.span)
-
-    def constant(self, typed: Typed) -> Constant | None:
-        """Return the exact value of a number that reads no fact, or None."""
-        match typed:
-            case Constant():
-                return typed
-            case Parameter():
-                return self.resolved(typed)
-            case Arithmetic(operator=operator, operands=operands, unit=unit, span=span):
-                constants = [self.constant(operand) for operand in operands]
-                known = tuple(constant for constant in constants if constant is not None)
-                if len(known) == len(operands):
-                    value = fold(operator, known)
-                    return None if value is None else Constant(value, unit, span)
-        return None
-
-    def term(self, typed: Typed, entry: bool) -> Term:
-        constant = self.constant(typed)
-        if constant is not None:
-            return ConstantTerm(float(constant.value))
-        match typed:
-            case FactRead():
-                return FactTerm(self._fact_slot(typed, entry))
-            case Arithmetic(operator=operator, operands=operands):
-                return ArithmeticTerm(operator, tuple(self.term(operand, entry) for operand in operands))
-            case StepTable(by=by, thresholds=thresholds, values=values):
-                return StepTerm(
-                    self.term(by, entry),
-                    tuple(self._number(threshold) for threshold in thresholds),
-                    tuple(self._number(value) for value in values),
-                )
-        raise AssertionError(typed)
-
-    def _number(self, typed: Typed) -> float:
-        constant = self.constant(typed)
-        if constant is None:
-            self._problem("step-table", "a step table is made of literals and parameters", typed.span)
-            return 0.0
-        return float(constant.value)
-
-    def _problem(self, code: str, message: str, span: Span, hint: str = "") -> None:
-        self.problems.append(Problem(code, message, span, hint))
-
-    def series(self, series: TypedSeries, span: Span) -> SeriesNode:
+    def series(self, series: TypedSeries) -> SeriesNode:
         match series:
             case SeriesColumn(symbol=symbol, interval_seconds=seconds, name=name):
                 return Column(symbol, seconds, name)
             case SeriesNumber(value=value):
                 return SeriesConstant(self._number(value))
-            case SeriesFunction(function=function, inputs=inputs, lengths=lengths, output=output):
+            case SeriesFunction(function=function, inputs=inputs, lengths=lengths, output=output, span=span):
                 numbers = tuple(self._number(length) for length in lengths)
                 wrong = FUNCTIONS[function].problem(numbers)
                 if wrong is not None:
                     self._problem("length", wrong, span)
-                return SeriesCall(function, tuple(self.series(i, span) for i in inputs), numbers, output)
+                return SeriesCall(function, tuple(self.series(below) for below in inputs), numbers, output)
             case SeriesOperation(operator=operator, operands=operands):
-                return SeriesArithmetic(operator.value, tuple(self.series(o, span) for o in operands))
+                return SeriesArithmetic(operator.value, tuple(self.series(operand) for operand in operands))
             case SeriesLag(operand=operand, bars=bars):
                 back = self._number(bars)
-                if back != int(back) or not 1 <= back <= 10_000:
-                    self._problem("length", f"'prev' goes back 1 to 10000 whole bars, not {back:g}", span)
-                return Lag(self.series(operand, span), int(back))
+                if back != int(back) or not 1 <= back <= LONGEST_LAG:
+                    message = f"'prev' goes back 1 to {LONGEST_LAG} whole bars, not {back:g}"
+                    self._problem("length", message, bars.span)
+                return Lag(self.series(operand), int(back))
 
     # --- conditions ---------------------------------------------------------------------------
 
@@ -275,7 +348,7 @@ class _Lowering:
                 if known is not None:
                     return self.truth(Truth(1 - known))
                 return self.node(Node(NodeKind.NOT, children=(inner,)))
-        raise AssertionError(condition)
+        raise AssertionError(condition)  # vetoed_by stands in promises only, which are not lowered
 
     def _known(self, node: int) -> int | None:
         found = self.nodes[node]
@@ -283,110 +356,90 @@ class _Lowering:
 
     def _combined(self, every: bool, children: Iterable[int]) -> int:
         decisive, neutral = (Truth.FALSE, Truth.TRUE) if every else (Truth.TRUE, Truth.FALSE)
-        kept: list[int] = []
+        kept: dict[int, None] = {}  # in order, each once
         for child in children:
             known = self._known(child)
             if known == decisive:
                 return self.truth(decisive)
-            if known != neutral and child not in kept:
-                kept.append(child)
+            if known != neutral:
+                kept[child] = None
         if not kept:
             return self.truth(neutral)
         if len(kept) == 1:
-            return kept[0]
+            return next(iter(kept))
         return self.node(Node(NodeKind.ALL if every else NodeKind.ANY, children=tuple(kept)))
 
     def _compared(self, compared: Compared, entry: bool) -> int:
-        fixed = self._fixed(compared)
-        if fixed is not None:
-            return self.truth(fixed)
-        left, right = self.term(compared.left, entry), self.term(compared.right, entry)
+        if isinstance(compared.left, FactRead) and compared.left.name in self.fixed:
+            return self.truth(self._fixed(compared, self.fixed[compared.left.name]))
+        k = _grid(compared.unit)
+        left, right = (self._operand(typed, k, entry) for typed in (compared.left, compared.right))
         if isinstance(left, ConstantTerm) and isinstance(right, ConstantTerm):
-            return self.truth(Truth(int(_compare(left.value, compared.comparison, right.value))))
-        self._check_step(compared, left, right)
-        k = GRID_PER_UNIT[compared.unit] if isinstance(compared.unit, Measure) else 0
-        if compared.unit is Measure.BOOLEAN:
-            k = 0
+            return self.truth(Truth(_COMPARE[compared.comparison](left.value, right.value)))
+        if k:
+            self._check_step(compared.left, compared.right)
+            self._check_step(compared.right, compared.left)
         key = (left, compared.comparison, right, k)
         if key not in self.atom_ids:
             self.atom_ids[key] = len(self.atoms)
-            self.atoms.append(
-                Atom(left, compared.comparison, right, compared.unit, k, compared.span, compared.text)
-            )
+            self.atoms.append(Atom(*key[:3], compared.unit, k, compared.span, compared.text))
         return self.node(Node(NodeKind.ATOM, self.atom_ids[key]))
 
-    def _fixed(self, compared: Compared) -> Truth | None:
-        """Decide a comparison of a fact that is the same for the whole variant."""
-        left, right = compared.left, compared.right
-        if not isinstance(left, FactRead) or left.name not in _FIXED or not isinstance(right, Constant):
-            return None
-        words = {
-            "asset_class": FACTS["asset_class"].unit,
-            "calendar": Words(
-                "calendar", tuple(sorted({listing.calendar for listing in self.policy.universe}))
-            ),
-            "symbol": Words("symbol", tuple(sorted(listing.symbol for listing in self.policy.universe))),
-        }[left.name]
-        own = {
-            "asset_class": self.listing.asset_class,
-            "calendar": self.listing.calendar,
-            "symbol": self.listing.symbol,
-        }[left.name]
-        assert isinstance(words, Words)
-        equal = words.words[int(right.value)] == own
-        return Truth(int(equal == (compared.comparison is Comparison.EQUAL)))
+    def _operand(self, typed: Typed, steps_per_unit: int, entry: bool) -> Term:
+        """Return a side of a comparison; a computed constant is put on its unit's grid like any other."""
+        term = self.term(typed, entry)
+        if isinstance(term, ConstantTerm) and isinstance(typed, Arithmetic):
+            return ConstantTerm(quantise(term.value, steps_per_unit))
+        return term
 
-    def _check_step(self, compared: Compared, left: Term, right: Term) -> None:
+    def _fixed(self, compared: Compared, own: str) -> Truth:
+        """Decide a comparison of a fact that is the same for the whole variant."""
+        right = compared.right
+        if isinstance(right, FactRead):  # with itself: no two of them have one unit
+            equal = True
+        else:
+            assert isinstance(right, Constant) and isinstance(right.unit, Words)
+            equal = right.unit.words[int(right.value)] == own
+        return Truth(equal == (compared.comparison is Comparison.EQUAL))
+
+    def _check_step(self, number: Typed, other: Typed) -> None:
         """A literal or parameter must lie on the step of the fact it is compared with."""
-        for term, other, typed in ((left, right, compared.left), (right, left, compared.right)):
-            if not isinstance(term, ConstantTerm) or not isinstance(compared.unit, Measure):
-                continue
-            k = (
-                self.slots[other.slot].steps_per_unit
-                if isinstance(other, FactTerm)
-                else GRID_PER_UNIT[compared.unit]
-            )
-            if k and not on_grid(term.value, k):
-                fact = f"'{self.slots[other.slot].name}'" if isinstance(other, FactTerm) else "the other side"
-                unit = compared.unit
-                step = literal_text(Decimal(1) / k, unit)
-                constant = self.constant(typed)
-                shown = literal_text(constant.value, unit) if constant is not None else str(term.value)
-                self._problem(
-                    "off-step",
-                    f"{shown} is off the step of {fact}, which is {step}: the comparison could never be exact",
-                    typed.span,
-                    f"write a multiple of {step}",
-                )
+        if not isinstance(number, Constant | Parameter) or isinstance(other.unit, Words):
+            return
+        unit = other.unit
+        k = other.steps_per_unit if isinstance(other, FactRead) else _grid(unit)
+        value = self.constant(number)
+        if value is None or on_step(value, k):
+            return
+        step = literal_text(1 / Decimal(k), unit)
+        fact = f"'{other.name}'" if isinstance(other, FactRead) else unit_words(unit)
+        shown, span = literal_text(value, unit), number.span
+        if isinstance(number, Parameter):
+            shown, span = f"'{number.name}', {shown},", self.policy.parameters[number.name].span
+        self._problem(
+            "off-step",
+            f"{shown} is off the step of {fact}, which is {step}: the comparison could never be exact",
+            span,
+            f"write a multiple of {step}",
+        )
 
     # --- the parts ----------------------------------------------------------------------------
 
     def policy_form(self) -> LoweredPolicy:
         policy, listing = self.policy, self.listing
-        votes = [self._votes(index) for index in range(len(self.voted))]
-        rules = [rule for rule in policy.rules if rule.scope.covers(listing)]
-        lowered_rules = [self._rule(rule) for rule in rules]
+        votes = [tuple(self._vote(vote) for vote in signal.votes) for signal in self.voted]
+        covering = [rule for rule in policy.rules if rule.scope.covers(listing)]
+        rules = tuple(self._rule(rule) for rule in covering)
         gates = [self._gate(gate) for gate in policy.gates if gate.scope.covers(listing)]
-        reserved = [gate for gate in gates if gate.reserved]
-        once = [self._once_gate(index, rule) for index, rule in enumerate(rules) if rule.once is not None]
-        own = [gate for gate in gates if not gate.reserved]
-        limits = tuple(
-            LoweredLimit(
-                limit.name,
-                limit.kind,
-                limit.per,
-                None if limit.bound is None else self.term(limit.bound, True),
-                limit.count,
-                limit.window_seconds,
-                limit.span,
-            )
-            for limit in policy.limits
-            if limit.scope.covers(listing)
-        )
+        once = [self._once_gate(index, rule) for index, rule in enumerate(covering) if rule.once is not None]
+        limits = tuple(self._limit(limit) for limit in policy.limits if limit.scope.covers(listing))
         buy_style, sell_style = self._style(policy.buy_terms, True), self._style(policy.sell_terms, False)
+        self._place_companions(rules)
         signals = self._place_signals(votes)
         feeds = tuple(self._feed(signal.name, signal.span) for signal in policy.signals if not signal.votes)
-        self._place_companions(lowered_rules)
+        for indicator in policy.indicators.values():  # their lengths, also of those that nothing reads
+            for series, _, _ in indicator.outputs.values():
+                self.series(series)
         return LoweredPolicy(
             name=policy.name,
             version=policy.version,
@@ -397,45 +450,18 @@ class _Lowering:
             atoms=tuple(self.atoms),
             nodes=tuple(self.nodes),
             signals=signals,
-            rules=tuple(lowered_rules),
-            gates=(*reserved, *once, *own),
+            rules=rules,
+            gates=(
+                *(gate for gate in gates if gate.reserved),
+                *once,
+                *(gate for gate in gates if not gate.reserved),
+            ),
             limits=limits,
             buy_style=buy_style,
             sell_style=sell_style,
             because_terms=tuple(self.because_terms),
             feeds=feeds,
         )
-
-    def _votes(self, index: int) -> tuple[LoweredVote, ...]:
-        return tuple(
-            LoweredVote(
-                vote.name,
-                int(vote.weight * WEIGHT_STEPS),
-                -1 if vote.buy is None else self.condition(vote.buy, False),
-                -1 if vote.sell is None else self.condition(vote.sell, False),
-                int(vote.hold * WEIGHT_STEPS),
-                vote.abstain,
-                vote.span,
-            )
-            for vote in self.voted[index].votes
-        )
-
-    def _place_signals(self, votes: list[tuple[LoweredVote, ...]]) -> tuple[LoweredSignal, ...]:
-        """Give every field of every voted signal its slot, also those that nothing reads."""
-        placed = []
-        for signal, lowered in zip(self.voted, votes, strict=True):
-            readings: list[tuple[int, int, int, int, int]] = []
-            for origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL):
-                if origin is SlotOrigin.ENTRY_SIGNAL and signal.name not in self.abstaining:
-                    readings.append(readings[0])
-                    continue
-                side, confidence, buy, sell, hold = (
-                    self._slot(FactSlot(f"{signal.name}.{field}", unit, k, origin))
-                    for field, (unit, k, _) in SIGNAL_FIELDS.items()
-                )
-                readings.append((side, confidence, buy, sell, hold))
-            placed.append(LoweredSignal(signal.name, lowered, readings[0], readings[1], signal.span))
-        return tuple(placed)
 
     def _place_companions(self, rules: Iterable[LoweredRule]) -> None:
         """Add the facts that sizing and ``would-exit`` need beside those the policy reads."""
@@ -447,54 +473,96 @@ class _Lowering:
             fact = FACTS[name]
             self._slot(FactSlot(name, fact.unit, fact.steps_per_unit, SlotOrigin.VOCABULARY))
 
+    # --- signals
+
+    def _vote(self, vote: Vote) -> LoweredVote:
+        return LoweredVote(
+            name=vote.name,
+            weight=int(vote.weight * WEIGHT_STEPS),
+            buy=-1 if vote.buy is None else self.condition(vote.buy, False),
+            sell=-1 if vote.sell is None else self.condition(vote.sell, False),
+            hold_weight=int(vote.hold * WEIGHT_STEPS),
+            abstain=vote.abstain,
+            span=vote.span,
+        )
+
+    def _place_signals(self, votes: list[tuple[LoweredVote, ...]]) -> tuple[LoweredSignal, ...]:
+        """Give every field of every voted signal its slot, also those that nothing reads."""
+        placed = []
+        for signal, lowered in zip(self.voted, votes, strict=True):
+            slots = entry_slots = self._signal_slots(signal.name, SlotOrigin.SIGNAL)
+            if signal.may_abstain:
+                entry_slots = self._signal_slots(signal.name, SlotOrigin.ENTRY_SIGNAL)
+            placed.append(LoweredSignal(signal.name, lowered, slots, entry_slots, signal.span))
+        return tuple(placed)
+
+    def _signal_slots(self, name: str, origin: SlotOrigin) -> tuple[int, int, int, int, int]:
+        side, confidence, buy, sell, hold = (
+            self._slot(FactSlot(f"{name}.{field}", unit, k, origin))
+            for field, (unit, k, _) in SIGNAL_FIELDS.items()
+        )
+        return side, confidence, buy, sell, hold
+
     def _feed(self, name: str, span: Span) -> LoweredFeed:
         side, confidence = (
             self.slot_ids.get((f"{name}.{field}", SlotOrigin.FEED), -1) for field in ("side", "confidence")
         )
         return LoweredFeed(name, side, confidence, span)
 
+    # --- rules
+
     def _rule(self, rule: Rule) -> LoweredRule:
         entry_reading = rule.action is Action.BUY
         when = self._guarded(rule, entry_reading)
-        when_entry = when if entry_reading else self._guarded(rule, True)
-        size = None if rule.size is None else self.term(rule.size, entry_reading)
-        because: list[str | int] = []
-        for part in rule.because:
-            if isinstance(part, str):
-                because.append(part)
-            else:
-                because.append(len(self.because_terms))
-                k = part.steps_per_unit if isinstance(part, FactRead) else 0
-                self.because_terms.append((self.term(part, entry_reading), part.unit, k))
-        signals = [signal.name for signal in self.voted]
-        signals += [signal.name for signal in self.policy.signals if not signal.votes]
-        adopts = tuple(
-            (signals.index(head), int(value))
-            for name, comparison, value in sorted(implied(rule.when), key=str)
-            if comparison is Comparison.EQUAL
-            for head, _, tail in [name.partition(".")]
-            if tail == "side" and head in signals and int(value) == _SIDE_OF[rule.action]
-        )
         return LoweredRule(
-            rule.name, rule.priority, rule.action, rule.protective, when, when_entry, size, rule.size_measure,
-            rule.additive, float(rule.min_step), rule.once, tuple(because), adopts, rule.span,
-        )  # fmt: skip
+            name=rule.name,
+            priority=rule.priority,
+            action=rule.action,
+            protective=rule.protective,
+            when=when,
+            when_entry=when if entry_reading else self._guarded(rule, True),
+            size=None if rule.size is None else self.term(rule.size, entry_reading),
+            size_measure=rule.size_measure,
+            additive=rule.additive,
+            min_step=float(rule.min_step),
+            once=rule.once,
+            because=tuple(self._reason(part, entry_reading) for part in rule.because),
+            adopts=self._adopted(rule),
+            span=rule.span,
+        )
 
     def _guarded(self, rule: Rule, entry: bool) -> int:
         """Lower a rule's condition; every sell is read as ``held and (...)``."""
         condition = self.condition(rule.when, entry)
-        if rule.action is not Action.SELL or ("held", Comparison.EQUAL, Decimal(1)) in implied(rule.when):
+        if rule.action is not Action.SELL or _HELD in implied(rule.when):
             return condition
-        fact = FACTS["held"]
-        held = Compared(
-            FactRead("held", fact.unit, 0, SlotOrigin.VOCABULARY, rule.when_span),
-            Comparison.EQUAL,
-            Constant(Decimal(1), Measure.BOOLEAN, rule.when_span),
-            Measure.BOOLEAN,
-            "held",
-            rule.when_span,
+        held = FactRead("held", Measure.BOOLEAN, 0, SlotOrigin.VOCABULARY, rule.when_span)
+        one = Constant(Decimal(1), Measure.BOOLEAN, rule.when_span)
+        compared = Compared(held, Comparison.EQUAL, one, Measure.BOOLEAN, "held", rule.when_span)
+        return self._combined(True, (self._compared(compared, entry), condition))
+
+    def _reason(self, part: str | Typed, entry: bool) -> str | int:
+        """Return text as it is, and where the term of anything else stands: no decision reads it."""
+        if isinstance(part, str):
+            return part
+        if isinstance(part, FactRead) and part.name in self.fixed:
+            return self.fixed[part.name]
+        k = part.steps_per_unit if isinstance(part, FactRead) else 0
+        self.because_terms.append((self.term(part, entry), part.unit, k))
+        return len(self.because_terms) - 1
+
+    def _adopted(self, rule: Rule) -> tuple[tuple[int, int], ...]:
+        """Return the sides of signals that a rule's condition implies, where it acts so."""
+        side = _SIDE_OF[rule.action]
+        known = implied(rule.when)
+        signals = [*self.voted, *(signal for signal in self.policy.signals if not signal.votes)]
+        return tuple(
+            (index, int(side))
+            for index, signal in enumerate(signals)
+            if (f"{signal.name}.side", Comparison.EQUAL, Decimal(int(side))) in known
         )
-        return self._combined(True, (self._compared(held, entry), condition))
+
+    # --- gates, limits, orders
 
     def _gate(self, gate: Gate) -> LoweredGate:
         if gate.when is None:
@@ -502,20 +570,38 @@ class _Lowering:
         else:
             when, when_entry = self.condition(gate.when, False), self.condition(gate.when, True)
         return LoweredGate(
-            gate.name, gate.reserved, "buy" in gate.vetoes, "sell" in gate.vetoes, "protective" in gate.vetoes,
-            when, when_entry, gate.pass_if_unknown, -1, gate.span,
-        )  # fmt: skip
+            name=gate.name,
+            reserved=gate.reserved,
+            vetoes_buy="buy" in gate.vetoes,
+            vetoes_sell="sell" in gate.vetoes,
+            vetoes_protective="protective" in gate.vetoes,
+            when=when,
+            when_entry=when_entry,
+            pass_if_unknown=gate.pass_if_unknown,
+            only_rule=-1,
+            span=gate.span,
+        )
 
     def _once_gate(self, index: int, rule: Rule) -> LoweredGate:
         """``once`` used up is a veto of that rule, like any other."""
-        slot = self._slot(FactSlot(f"once.{rule.name}", Measure.BOOLEAN, 0, SlotOrigin.ONCE))
-        key = (FactTerm(slot), Comparison.EQUAL, ConstantTerm(1.0), 0)
-        self.atom_ids[key] = len(self.atoms)
-        text = f"once per {rule.once.value}: used up" if rule.once else ""
-        self.atoms.append(Atom(key[0], key[1], key[2], Measure.BOOLEAN, 0, rule.span, text))
-        when = self.node(Node(NodeKind.ATOM, self.atom_ids[key]))
+        assert rule.once is not None
+        used = FactRead(f"once.{rule.name}", Measure.BOOLEAN, 0, SlotOrigin.ONCE, rule.span)
+        one = Constant(Decimal(1), Measure.BOOLEAN, rule.span)
+        text = f"once per {rule.once.value}: used up"
+        when = self._compared(Compared(used, Comparison.EQUAL, one, Measure.BOOLEAN, text, rule.span), False)
         sell = rule.action is Action.SELL
-        return LoweredGate("once", True, not sell, sell, sell, when, when, False, index, rule.span)
+        return LoweredGate("once", True, not sell, sell, False, when, when, False, index, rule.span)
+
+    def _limit(self, limit: Limit) -> LoweredLimit:
+        return LoweredLimit(
+            name=limit.name,
+            kind=limit.kind,
+            scope=limit.per,
+            bound=None if limit.bound is None else self.term(limit.bound, True),
+            count=limit.count,
+            window_seconds=limit.window_seconds,
+            span=limit.span,
+        )
 
     def _style(self, terms: OrderTerms, entry: bool) -> OrderStyle:
         limit = None if terms.limit is None else self.term(terms.limit, entry)
@@ -523,17 +609,3 @@ class _Lowering:
         usual = "gtc" if self.listing.asset_class == "crypto" else "day"
         time_in_force = terms.time_in_force or usual
         return OrderStyle(limit, terms.good_for_seconds, time_in_force, terms.extended_hours)
-
-
-_SIDE_OF = {Action.BUY: int(Side.BUY), Action.SELL: int(Side.SELL), Action.HOLD: int(Side.HOLD)}
-
-
-def _compare(left: float, comparison: Comparison, right: float) -> bool:
-    return {
-        Comparison.LESS: left < right,
-        Comparison.LESS_OR_EQUAL: left <= right,
-        Comparison.GREATER: left > right,
-        Comparison.GREATER_OR_EQUAL: left >= right,
-        Comparison.EQUAL: left == right,
-        Comparison.NOT_EQUAL: left != right,
-    }[comparison]

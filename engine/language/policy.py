@@ -5,7 +5,7 @@ Values here are independent of symbols; ``engine.language.lower`` resolves them 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -47,15 +47,19 @@ class ParameterValue:
         return self.value
 
 
-@dataclass(frozen=True, slots=True)
 class Scope:
     """Where a rule, gate or limit applies: the classes and symbols after ``for:``; empty is everywhere."""
 
-    names: tuple[str, ...] = ()
+    __slots__ = ("_set", "names")
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        """Keep the names as written, and once more to look symbols up."""
+        self.names = tuple(names)
+        self._set = frozenset(self.names)
 
     def covers(self, listing: Listing) -> bool:
         """Say whether a symbol is in the scope."""
-        return not self.names or listing.symbol in self.names or listing.asset_class in self.names
+        return not self.names or listing.symbol in self._set or listing.asset_class in self._set
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,11 @@ class Rule:
     when_span: Span
     then_text: str
 
+    @property
+    def is_level(self) -> bool:
+        """Whether it moves the position to a level: ``buy to X``, ``sell to X``."""
+        return self.size is not None and not self.additive
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -157,13 +166,16 @@ class Promise:
     given: Condition | None
     always: Condition | None
     never: Condition | None
-    within_cycles: int | None
     span: Span
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A whole policy.  ``canonical`` is its canonical text; ``digest`` the SHA-256 of that."""
+    """A whole policy.  ``canonical`` is its canonical text; ``digest`` the SHA-256 of that.
+
+    ``spans`` are the places of the names it declares, ``size`` is how many facts, numbers and operators
+    its expressions have: a measure of the work of lowering one variant.
+    """
 
     source: Source
     name: str
@@ -185,6 +197,7 @@ class Policy:
     sell_terms: OrderTerms
     promises: tuple[Promise, ...]
     spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
+    size: int = 0
 
     def listing(self, symbol: str) -> Listing | None:
         """Return a symbol's listing, or None."""
