@@ -109,6 +109,7 @@ class Denial(Code):
     NO_INSTRUMENT = 7, "the venue's steps and minimums are not known"
     OUTSIDE_UNIVERSE = 8, "the symbol is not in the policy's universe"
     DISAGREEMENT = 9, "the evaluators disagreed"
+    BACKOFF = 10, "the venue rejected the last buy of the symbol: it waits before the next"
 
 
 class IntentState(Code):

@@ -156,12 +156,11 @@ class Agent:
         self.policy = policy
         self.ports = ports
         self.settings = settings
+        self.heard_at_start = Heard()
         self._orders = OrderDesk(ports.broker, ports.journal, self._now_ms, self._least_held)
         self._lowered = dict(lower_all(policy))
         self._listings = {
-            listing.symbol: listing
-            for listing in policy.traded
-            if served is None or listing.symbol in served
+            listing.symbol: listing for listing in policy.traded if served is None or listing.symbol in served
         }
         self._evaluators: dict[int, AgreedEvaluator] = {}
         self._makers: dict[int, FactMaker] = {}
@@ -192,7 +191,9 @@ class Agent:
         self._nonce = journal.nonce()
         self.state = restored(journal, self._least_held)
         if self.state.cycle == 0 and self.state.ledger == Ledger():
-            opening = AccountEvent("deposit", self._now_ms(), self.ports.broker.account().cash, "opening cash")
+            opening = AccountEvent(
+                "deposit", self._now_ms(), self.ports.broker.account().cash, "opening cash"
+            )
             if opening.amount:
                 journal.append_account_event(opening)
                 self.state = after(self.state, opening, journal, self._least_held)
@@ -208,7 +209,8 @@ class Agent:
             ),
             self._now_ms(),
         )
-        return self._orders.resume().incidents
+        self.heard_at_start = self._orders.resume()
+        return self.heard_at_start.incidents
 
     def close(self) -> None:
         """Let go of the rules engines."""
@@ -359,7 +361,9 @@ class Agent:
             if memory.episode_began_ms != NEVER and protects(self._policy_of(symbol))
         ]
         for symbol in self._long_unguarded(unguarded, now_ms):
-            self._orders.tell(heard, "unguarded", f"held, and the broker cannot be heard: {heard.trouble}", symbol)
+            self._orders.tell(
+                heard, "unguarded", f"held, and the broker cannot be heard: {heard.trouble}", symbol
+            )
         return CycleReport(
             self.state.cycle,
             now_ms,
@@ -502,7 +506,9 @@ class Agent:
         """Compare the broker's quantities with our fills; return what it has beside our own, by symbol."""
         own = {symbol: holding.quantity for symbol, holding in self.state.ledger.holdings.items()}
         touched = [
-            symbol for symbol, memory in self.state.memories.items() if memory.foreign or memory.changed_quantity
+            symbol
+            for symbol, memory in self.state.memories.items()
+            if memory.foreign or memory.changed_quantity
         ]
         symbols = sorted({*own, *venue.positions, *touched})
         seen = [
@@ -696,9 +702,13 @@ class Agent:
         before = self.state
         cycle = before.cycle + 1
         cancels = [
-            (item.decision.symbol, item.decision.cancel) for item in planned if item.decision.cancel is not None
+            (item.decision.symbol, item.decision.cancel)
+            for item in planned
+            if item.decision.cancel is not None
         ]
-        named = [(item, self._named(item, moment, cycle)) for item in planned if item.decision.order is not None]
+        named = [
+            (item, self._named(item, moment, cycle)) for item in planned if item.decision.order is not None
+        ]
         intents = [intent for _, intent in named]
 
         def remember(keep: Sequence[Intent]) -> None:

@@ -1,7 +1,8 @@
 """The bar desk: keeps every symbol's indicators up to date and says why a reading is Unknown.
 
 Expected bars come from the calendar.  A bar that is absent while a later one is there is a gap: the
-indicators that read it start anew behind it.  Bars missing at the end make a reading stale, until they come.
+indicators that read it start anew behind it, also after a restart, whatever has come since.  Bars missing
+at the end make a reading stale, until they come.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.codes import UnknownReason
+from engine.errors import DataError, UnavailableError
 from engine.indicators import SeriesEngine, bars_needed, is_recursive
 from engine.lowered import LoweredPolicy, SlotOrigin
 from engine.model import Bar
@@ -23,12 +25,16 @@ from engine.verbs.state import NEVER
 ALWAYS_OPEN: Final = "24/7"
 DAY_SECONDS: Final = 86_400
 
+Source = tuple[str, int]
+"""A symbol and an interval in seconds."""
+
 
 @dataclass(slots=True)
 class _Cursor:
     """Where reading a source stands: the last bar taken in, and how many expected ones are missing since."""
 
     last_open_ms: int
+    anchor_ms: int = NEVER  # open of the first bar behind the latest gap
     started: bool = False
     missing: int = 0
     due_ms: int = 0  # no expected bar closes before
@@ -40,38 +46,54 @@ class _Watched:
 
     names: tuple[str, ...]
     series: SeriesEngine
-    cursors: dict[tuple[str, int], _Cursor]
-    own: _Cursor
-    sources_of: tuple[frozenset[tuple[str, int]], ...]
+    cursors: dict[Source, _Cursor]
+    own: Source  # the symbol's bars of the policy's interval
+    sources_of: tuple[frozenset[Source], ...]
     fresh_bars: list[Bar] = field(default_factory=list)
+    last_bar: Bar | None = None
     readings: dict[str, Known] | None = None  # until a source moves
 
 
 class BarDesk:
-    """Feeds closed bars to the indicators of every symbol."""
+    """Feeds closed bars to the indicators of every symbol.
+
+    ``troubles`` says of each source that could not be read why; it is empty when all is well.
+    """
 
     def __init__(
         self, bars: BarSource, calendar: Calendar, calendar_of: Callable[[str], str], bars_seconds: int
     ) -> None:
         """``calendar_of`` names a symbol's calendar; ``bars_seconds`` is the policy's interval."""
+        self.troubles: dict[Source, str] = {}
         self._bars = bars
         self._calendar = calendar
         self._calendar_of = calendar_of
         self._bars_seconds = bars_seconds
         self._watched: dict[str, _Watched] = {}
 
-    def watch(self, symbol: str, policy: LoweredPolicy, from_ms: Mapping[tuple[str, int], int]) -> None:
+    def watch(
+        self,
+        symbol: str,
+        policy: LoweredPolicy,
+        from_ms: Mapping[Source, int],
+        anchors_ms: Mapping[Source, int] | None = None,
+    ) -> None:
         """Compute a policy's series for a symbol.
 
-        ``from_ms`` says, by calendar and interval, from which open time on bars are taken in.
+        ``from_ms`` says, by calendar and interval, from which open time on bars are taken in; ``anchors_ms``, by
+        symbol and interval, where the first bar behind the latest gap is (``anchors`` before a restart).
         """
-        slots = [slot for slot in policy.slots if slot.origin is SlotOrigin.SERIES and slot.series is not None]
+        slots = [
+            slot for slot in policy.slots if slot.origin is SlotOrigin.SERIES and slot.series is not None
+        ]
         nodes: list[SeriesNode] = [slot.series for slot in slots if slot.series is not None]
         series = SeriesEngine(nodes, symbol)
-        cursors = {
-            source: _Cursor(from_ms.get((self._calendar_of(source[0]), source[1]), 0) - 1)
-            for source in sorted(series.sources)
-        }
+        own = symbol, self._bars_seconds
+        cursors = {}
+        for source in sorted({*series.sources, own}):
+            anchor_ms = (anchors_ms or {}).get(source, NEVER)
+            begin_ms = max(anchor_ms, from_ms.get((self._calendar_of(source[0]), source[1]), 0))
+            cursors[source] = _Cursor(begin_ms - 1, anchor_ms)
         sources_of = tuple(
             frozenset(
                 (column.symbol if column.symbol != SELF else symbol, column.interval_seconds)
@@ -79,26 +101,41 @@ class BarDesk:
             )
             for node in nodes
         )
-        own = _Cursor(from_ms.get((self._calendar_of(symbol), self._bars_seconds), 0) - 1)
-        self._watched[symbol] = _Watched(tuple(slot.name for slot in slots), series, cursors, own, sources_of)
+        names = tuple(slot.name for slot in slots)
+        self._watched[symbol] = _Watched(names, series, cursors, own, sources_of)
+
+    def anchors(self) -> dict[Source, int]:
+        """Return, by source, the open time of the first bar behind its latest gap; without gaps nothing."""
+        found: dict[Source, int] = {}
+        for watched in self._watched.values():
+            for source, cursor in watched.cursors.items():
+                if cursor.anchor_ms != NEVER:
+                    found[source] = max(cursor.anchor_ms, found.get(source, NEVER))
+        return found
 
     def update(self, symbol: str, now_ms: int) -> None:
-        """Take in all bars of a symbol's sources that closed at or before now."""
-        watched = self._watched[symbol]
-        for source, cursor in watched.cursors.items():
-            if now_ms >= cursor.due_ms:
-                self._read(watched, source, cursor, now_ms)
-                watched.readings = None
-        own = watched.own
-        fresh = self._bars.closed(symbol, self._bars_seconds, own.last_open_ms, now_ms)
-        watched.fresh_bars = list(fresh)
-        if watched.fresh_bars:
-            own.started = True
-            own.last_open_ms = watched.fresh_bars[-1].open_time_ms
+        """Take in all bars of a symbol's sources that closed at or before now.
 
-    def _read(self, watched: _Watched, source: tuple[str, int], cursor: _Cursor, now_ms: int) -> None:
+        A source that cannot be read leaves the indicators as they were; its bars are missing until they come.
+        """
+        watched = self._watched[symbol]
+        watched.fresh_bars = []
+        for source, cursor in watched.cursors.items():
+            if now_ms < cursor.due_ms:
+                continue
+            try:
+                bars = self._bars.closed(*source, cursor.last_open_ms, now_ms)
+                self.troubles.pop(source, None)
+            except (UnavailableError, DataError) as error:
+                bars = ()
+                self.troubles[source] = str(error)
+            self._take(watched, source, cursor, bars, now_ms)
+            watched.readings = None
+
+    def _take(
+        self, watched: _Watched, source: Source, cursor: _Cursor, bars: Sequence[Bar], now_ms: int
+    ) -> None:
         symbol, interval = source
-        bars = self._bars.closed(symbol, interval, cursor.last_open_ms, now_ms)
         expected = self.expected(symbol, interval, cursor.last_open_ms + 1, now_ms)
         at = 0
         missing = 0
@@ -110,8 +147,12 @@ class BarDesk:
                 continue
             if missing and cursor.started:
                 watched.series.gap(symbol, interval)
+                cursor.anchor_ms = open_ms
             missing = 0
             watched.series.feed(symbol, interval, bars[at])
+            if source == watched.own:
+                watched.fresh_bars.append(bars[at])
+                watched.last_bar = bars[at]
             cursor.started = True
             cursor.last_open_ms = open_ms
             at += 1
@@ -143,13 +184,15 @@ class BarDesk:
         for name, sources, value in zip(
             watched.names, watched.sources_of, watched.series.values(), strict=True
         ):
-            cursors = [watched.cursors[source] for source in sources if source in watched.cursors]
+            cursors = [watched.cursors[source] for source in sources]
             if any(not cursor.started for cursor in cursors):
                 result[name] = unknown(UnknownReason.NO_BARS)
             elif any(cursor.missing for cursor in cursors) or value.age_bars:
                 result[name] = unknown(UnknownReason.STALE)
             elif value.reason is UnknownReason.KNOWN:
                 result[name] = known(value.value)
+            elif value.reason is UnknownReason.WARM_UP and any(c.anchor_ms != NEVER for c in cursors):
+                result[name] = unknown(UnknownReason.GAP)  # it was cut off, and is warming up again
             else:
                 result[name] = unknown(value.reason)
         watched.readings = result
@@ -161,8 +204,17 @@ class BarDesk:
 
     def last_bar_ms(self, symbol: str) -> int:
         """Return the open time of the last closed bar of the policy's interval, NEVER before the first."""
-        own = self._watched[symbol].own
-        return own.last_open_ms if own.started else NEVER
+        last = self._watched[symbol].last_bar
+        return NEVER if last is None else last.open_time_ms
+
+    def last_close(self, symbol: str) -> tuple[float, int] | None:
+        """Return the close of the last bar of the policy's interval and when it closed; None before the first."""
+        watched = self._watched.get(symbol)
+        if watched is None or watched.last_bar is None:
+            return None
+        bar = watched.last_bar
+        name = self._calendar_of(symbol)
+        return bar.close, self._calendar.bar_close_ms(name, self._bars_seconds, bar.open_time_ms)
 
     def bars_since(self, symbol: str, since_ms: int, now_ms: int) -> int:
         """Return how many expected bars of the policy's interval closed after an instant."""

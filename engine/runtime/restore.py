@@ -13,17 +13,20 @@ from engine.codes import IntentState
 from engine.model import Fill
 from engine.runtime.journal_port import AccountEvent, Event, Incident, IntentEvent, JournalReader
 from engine.verbs.state import (
+    AgentSet,
     CashMoved,
     Filled,
     Frozen,
     IntentPlanned,
     OrderMoved,
+    PositionKnown,
     Rebased,
     State,
     StateEvent,
     advance,
     unpack_state,
 )
+from engine.vocabulary import AGENT_STATE
 
 LeastHeld = Callable[[State, Fill], int]
 """Says the least quantity (scaled) of a fill's symbol that counts as held."""
@@ -75,9 +78,7 @@ def _changes(
                 if intent.cycle > state.cycle:
                     yield IntentPlanned(intent.order, intent.rule, None, False)
             else:
-                yield OrderMoved(
-                    event.client_id, intent.order.symbol, event.state, event.at_ms, event.filled_quantity
-                )
+                yield moved(intent.order.symbol, event)
         case Fill():
             yield Filled(event, least_held(state, event))
         case AccountEvent(kind="deposit", amount=amount) if amount:
@@ -90,3 +91,14 @@ def _changes(
             yield Frozen(symbol, True)
         case AccountEvent(kind="unfreeze", detail=symbol):
             yield Frozen(symbol, False)
+        case AccountEvent(kind="position-known", amount=foreign, detail=symbol):
+            yield PositionKnown(symbol, foreign or 0)
+        case AccountEvent(kind="agent-state", detail=word) if word in AGENT_STATE.words:
+            yield AgentSet(word)
+
+
+def moved(symbol: str, event: IntentEvent) -> OrderMoved:
+    """Return what an event says of an order; one that ended unfilled and without the venue's name never got there."""
+    ended_early = event.state in (IntentState.CANCELLED, IntentState.EXPIRED)
+    reached = not ended_early or bool(event.venue_id) or event.filled_quantity > 0
+    return OrderMoved(event.client_id, symbol, event.state, event.at_ms, event.filled_quantity, reached)

@@ -51,6 +51,7 @@ class Situation:
     fee_ppm: int = 0  # fee rate in parts per million of notional
     stated: int = 0  # voted signals that are given instead of computed, as a mask
     may_enter: bool = True  # False outside the universe: exits only
+    backoff: bool = False  # the venue rejected a buy of the symbol lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +223,8 @@ def _size_buy(evaluator: Evaluator, index: int, values: list[float], situation: 
         return _denied(Denial.OUTSIDE_UNIVERSE)
     if situation.working is not None:
         return _Outcome(Disposition.WORKING)
+    if situation.backoff:
+        return _denied(Denial.BACKOFF)
     if instrument is None:
         return _denied(Denial.NO_INSTRUMENT)
     size = evaluator.size(index, values)
@@ -324,7 +327,8 @@ def _size_sell(evaluator: Evaluator, index: int, values: list[float], situation:
     if instrument is None:
         return _denied(Denial.NO_INSTRUMENT)
     bid = _fact(policy, values, "bid")
-    quantity = situation.quantity
+    step = instrument.quantity_step_scaled
+    owned = quantity = situation.quantity // step * step  # what is less than a step cannot be sold
     if rule.size is not None:
         size = evaluator.size(index, values)
         move = -_level_gap(rule, size, values, policy)
@@ -335,26 +339,27 @@ def _size_sell(evaluator: Evaluator, index: int, values: list[float], situation:
         if _at_level(rule, size, move):
             return _Outcome(Disposition.AT_LEVEL)
         if rule.size_measure is Measure.QUANTITY:
-            step = instrument.quantity_step_scaled
             quantity = min(quantity, round(move * QUANTITY_SCALE) // step * step)
         else:
             quantity = min(quantity, _floor_quantity(_money(move), round(bid * PRICE_SCALE), instrument))
         least = _fact(policy, values, "minimum") if _has(policy, "minimum") else 0.0
-        if 0 < situation.quantity - quantity < round(least * QUANTITY_SCALE):
-            quantity = situation.quantity  # a trim that would leave dust sells all
+        if least != least:
+            return _denied(Denial.SIZE_UNKNOWN)
+        if 0 < quantity < owned and owned - quantity < round(least * QUANTITY_SCALE):
+            quantity = owned  # a trim that would leave dust sells all
     if quantity <= 0:
         return _denied(Denial.ZERO_SIZE)
     if working is not None:
         if working.cancelling:
             return _Outcome(Disposition.AWAITING_CANCEL, action=Action.SELL)
-        if working.side is OrderSide.SELL and working.remaining >= quantity:
+        if working.side is OrderSide.SELL and (working.rule == rule.name or working.remaining >= quantity):
             return _Outcome(Disposition.WORKING, action=Action.SELL)
         return _Outcome(Disposition.AWAITING_CANCEL, action=Action.SELL, cancel=working.client_id)
     computed = evaluator.price(False, values)
     if bid != bid or (computed != computed and policy.sell_style.limit is not None):
         return _denied(Denial.SIZE_UNKNOWN)
     price = _order_price(policy.sell_style, computed, bid, instrument, False)
-    if below_minimum(quantity, round(bid * PRICE_SCALE), instrument):
+    if below_minimum(quantity, price, instrument):
         return _denied(Denial.BELOW_MINIMUM)
     order = _order(policy.sell_style, OrderSide.SELL, quantity, price)
     return _Outcome(Disposition.ACTED, action=Action.SELL, order=order)

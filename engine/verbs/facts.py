@@ -38,6 +38,8 @@ from engine.vocabulary import (
 
 _R = UnknownReason
 NAN: Final = math.nan
+CLOCK_TOLERANCE_MS: Final = 2000
+"""How far a stamp may be ahead of us, and the wall clock behind the journal."""
 
 Known = tuple[float, UnknownReason]
 """A value with the reason why it is NaN, KNOWN where it is not."""
@@ -112,8 +114,9 @@ def judge_quote(
 ) -> JudgedQuote:
     """Decide whether a quote may be traded on.
 
-    A quote further than ``jump_guard`` from the last accepted one is unconfirmed until the next agrees with it
-    (language reference, "Prices"): a print at x 0.01 must not fire a stop.
+    A quote further than ``jump_guard`` from the last accepted one is unconfirmed until another agrees with it:
+    a later one, or one of another source (language reference, "Prices").  The same quote asked for again
+    confirms nothing, or a print at x 0.01 in a quiet market would fire a stop.
     """
     if answer is None:
         return JudgedQuote(None, "missing", _R.MISSING, "no answer")
@@ -122,20 +125,21 @@ def judge_quote(
         return JudgedQuote(None, state, answer.reason, answer.detail)
     if not 0 < answer.bid <= answer.ask:
         return JudgedQuote(None, "missing", _R.NOT_A_NUMBER, "bid above ask, or not above 0")
-    if answer.source_time_ms > now_ms + 2000:
+    if answer.source_time_ms > now_ms + CLOCK_TOLERANCE_MS:
         return JudgedQuote(None, "missing", _R.CLOCK, "stamped in the future")
     if now_ms - answer.source_time_ms > max_age_seconds * 1000:
         age = (now_ms - answer.source_time_ms) // 1000
         return JudgedQuote(answer, "stale", _R.STALE, f"{age} s old")
-    if memory.trusted_bid and _apart(answer.bid, memory.trusted_bid, jump_guard):
-        confirmed = memory.suspect_bid and not _apart(answer.bid, memory.suspect_bid, jump_guard)
-        if not confirmed:
+    if memory.trusted_bid and _jumps(memory.trusted_bid, answer.bid, jump_guard):
+        another = answer.source_time_ms > memory.suspect_ms or answer.source != memory.suspect_source
+        agrees = memory.suspect_bid and not _jumps(memory.suspect_bid, answer.bid, jump_guard)
+        if not (agrees and another):
             return JudgedQuote(answer, "unconfirmed", _R.UNCONFIRMED, "a jump no second quote has confirmed")
     return JudgedQuote(answer, "tradable", _R.KNOWN)
 
 
-def _apart(a: int, b: int, ratio: float) -> bool:
-    return abs(a - b) > ratio * min(a, b)
+def _jumps(accepted: int, bid: int, ratio: float) -> bool:
+    return abs(bid - accepted) > ratio * accepted
 
 
 def minimum_quantity(instrument: Instrument | None, trusted_bid: int) -> int | None:
@@ -348,7 +352,7 @@ def _held_for_bars(view: SymbolView, moment: Moment) -> Known:
 
 
 def _unsendable(view: SymbolView, moment: Moment) -> Known:
-    return known(float(moment.now_ms < view.memory.backoff_until_ms))
+    return known(float(moment.now_ms < view.memory.sell_backoff_until_ms))
 
 
 def _open_order(view: SymbolView, moment: Moment) -> Known:
@@ -362,6 +366,12 @@ def _frozen(view: SymbolView, moment: Moment) -> Known:
     working = view.memory.working
     unsettled = working is not None and working.state in (IntentState.AMBIGUOUS, IntentState.PLANNED)
     return known(float(unsettled or view.memory.frozen))
+
+
+def _clock_state(view: SymbolView, moment: Moment) -> Known:
+    if moment.clock_state == "ok" and view.quote.reason is _R.CLOCK:
+        return known(CLOCK_STATE.index("ahead"))  # the source's clock, seen from ours
+    return known(CLOCK_STATE.index(moment.clock_state))
 
 
 def _until_earnings(view: SymbolView, moment: Moment) -> Known:
@@ -396,15 +406,16 @@ _MAKERS: Final[dict[str, _Maker]] = {
     "minimum": _minimum_fact,
     "weight": _weight,
     "target": _target,
-    "target_weight": lambda view, moment: unknown(_R.MISSING)
-    if view.equity_weight is None
-    else known(view.equity_weight),
+    "target_weight": lambda view, moment: (
+        unknown(_R.MISSING) if view.equity_weight is None else known(view.equity_weight)
+    ),
     "gain": _of_position(_gain),
     "peak_gain": _of_position(lambda view, moment: _gain_over(_peak(view), view)),
     "peak_price": _of_position(lambda view, moment: known(_peak(view))),
     "entry_price": _of_position(_entry),
     "last_entry_price": _of_position(lambda view, moment: _price(view.memory.last_entry_price)),
     "entries": lambda view, moment: known(float(view.memory.entries)),
+    "unguarded": lambda view, moment: known(float(view.memory.unguarded_since_ms != NEVER)),
     "held_for": _held_for,
     "held_for_bars": _held_for_bars,
     "since_order": _elapsed("last_order_ms"),
@@ -420,7 +431,7 @@ _MAKERS: Final[dict[str, _Maker]] = {
         POSITION_STATE.index("changed" if view.memory.changed_quantity else "known")
     ),
     "agent_state": lambda view, moment: known(AGENT_STATE.index(moment.agent_state)),
-    "clock_state": lambda view, moment: known(CLOCK_STATE.index(moment.clock_state)),
+    "clock_state": _clock_state,
     "lease": lambda view, moment: known(float(moment.lease)),
 }
 
@@ -439,7 +450,7 @@ def once_stamp(once: Once, view: SymbolView, moment: Moment) -> int | None:
         case Once.MONTH:
             return month_of_ordinal(moment.day)
         case Once.POSITION:
-            return view.memory.episode
+            return view.memory.position
 
 
 def month_of_ordinal(day: int) -> int:
@@ -507,6 +518,8 @@ class FactMaker:
                 stamp = once_stamp(rule.once, view, moment)
                 if stamp is None:
                     return unknown(_R.NO_BARS)
+                if view.memory.repeats(rule.name):
+                    return known(0.0)
                 return known(float(view.memory.once_stamp(rule.name) == stamp))
             case SlotOrigin.SIGNAL | SlotOrigin.ENTRY_SIGNAL:
                 return unknown(_R.VOTE)  # written by the evaluator

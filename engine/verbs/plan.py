@@ -18,7 +18,7 @@ from engine.lowered import LimitKind, LimitScope, LoweredPolicy, SlotOrigin
 from engine.model import Decision, Instrument, OrderSide, WorkingOrder
 from engine.units import notional
 from engine.verbs.decide import Situation, cost_of, decide
-from engine.verbs.state import State
+from engine.verbs.state import NEVER, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Subject:
     quantity: int
     working: WorkingOrder | None
     may_enter: bool  # False for a symbol outside the universe: exits only
+    backoff: bool = False  # the venue rejected a buy of the symbol lately
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +60,45 @@ class Book:
     now_ms: int
     unpriced: frozenset[str] = frozenset()
     covered: dict[str, frozenset[str]] = field(default_factory=dict)
+    _used: dict[tuple[str, str], tuple[Limit, int | None]] = field(default_factory=dict)
 
     def usage(self, limit: Limit, listing: Listing) -> int | None:
-        """Return what is used of a limit as it applies to a symbol; None where it is not known."""
+        """Return what is used of a limit as it applies to a symbol; None where it is not known.
+
+        Sums over many symbols are made once and then kept up to date: a cycle may ask once per symbol.
+        """
+        bucket = self._bucket(limit, listing)
+        if limit.per is LimitScope.SYMBOL:
+            return self._count(limit, bucket, (bucket,))
+        key = limit.name, bucket
+        if key not in self._used:
+            self._used[key] = limit, self._count(limit, bucket, self.exposure)
+        return self._used[key][1]
+
+    def _count(self, limit: Limit, bucket: str, symbols: Iterable[str]) -> int | None:
         if limit.kind is LimitKind.BUYS_AT_MOST:
             since = self.now_ms - limit.window_seconds * 1000
-            return sum(1 for at, symbol in self.buys if at > since and self._counts(limit, listing, symbol))
+            return sum(1 for at, symbol in self.buys if at > since and self._counts(limit, bucket, symbol))
         if limit.kind is LimitKind.POSITIONS_AT_MOST:
-            return sum(1 for symbol in self.positions if self._counts(limit, listing, symbol))
+            return sum(1 for symbol in self.positions if self._counts(limit, bucket, symbol))
         if limit.kind is LimitKind.EXPOSURE_AT_MOST:
-            counted = [symbol for symbol in self.exposure if self._counts(limit, listing, symbol)]
-            if any(symbol in self.unpriced for symbol in counted):
+            counted = [symbol for symbol in symbols if self._counts(limit, bucket, symbol)]
+            if not self.unpriced.isdisjoint(counted):
                 return None
-            return sum(self.exposure[symbol] for symbol in counted)
+            return sum(self.exposure.get(symbol, 0) for symbol in counted)
         return 0
 
-    def _counts(self, limit: Limit, listing: Listing, symbol: str) -> bool:
+    @staticmethod
+    def _bucket(limit: Limit, listing: Listing) -> str:
         if limit.per is LimitScope.SYMBOL:
-            return symbol == listing.symbol
+            return listing.symbol
+        return listing.asset_class if limit.per is LimitScope.CLASS else ""
+
+    def _counts(self, limit: Limit, bucket: str, symbol: str) -> bool:
+        if limit.per is LimitScope.SYMBOL:
+            return symbol == bucket
         if limit.per is LimitScope.CLASS:
-            return self.classes.get(symbol) == listing.asset_class
+            return self.classes.get(symbol) == bucket
         covered = self.covered.get(limit.name)
         return covered is None or symbol in covered
 
@@ -87,11 +107,20 @@ class Book:
         order = decision.order
         if order is None or order.side is not OrderSide.BUY:
             return
-        price = order.sized_at
+        symbol, price = listing.symbol, order.sized_at
+        amount = notional(order.quantity, price)
+        more = {
+            LimitKind.BUYS_AT_MOST: 1,
+            LimitKind.POSITIONS_AT_MOST: int(symbol not in self.positions),
+            LimitKind.EXPOSURE_AT_MOST: amount,
+        }
+        for key, (limit, used) in self._used.items():
+            if used is not None and limit.kind in more and self._counts(limit, key[1], symbol):
+                self._used[key] = limit, used + more[limit.kind]
         self.cash -= cost_of(order.quantity, price, fee_ppm)
-        self.exposure[listing.symbol] = self.exposure.get(listing.symbol, 0) + notional(order.quantity, price)
-        self.positions.add(listing.symbol)
-        self.buys.append((self.now_ms, listing.symbol))
+        self.exposure[symbol] = self.exposure.get(symbol, 0) + amount
+        self.positions.add(symbol)
+        self.buys.append((self.now_ms, symbol))
 
 
 def open_book(
@@ -101,16 +130,20 @@ def open_book(
     prices: Mapping[str, int],
     foreign: Mapping[str, int],
     fee_ppm: int,
+    classes: Mapping[str, str] | None = None,
 ) -> Book:
     """Return the book at a cycle's start.
 
-    ``prices`` are bids (scaled) by symbol, last trusted ones where none is fresh; ``foreign`` are quantities
-    that the agent does not own: they count in exposure only.
+    ``prices`` are bids (scaled) by symbol, last trusted ones where none is fresh; ``foreign`` is what the broker
+    has beside our own (below 0 where it has less): it counts in exposure only.  ``classes`` are the asset
+    classes of symbols outside the universe.
     """
     cash = state.ledger.cash
     exposure: dict[str, int] = {}
-    positions: set[str] = set()
     unpriced: set[str] = set()
+    positions = {
+        symbol for symbol, memory in state.memories.items() if memory.episode_began_ms != NEVER
+    }  # dust is none
     quantities = {symbol: holding.quantity for symbol, holding in state.ledger.holdings.items()}
     for symbol in {**quantities, **foreign}:
         quantity = quantities.get(symbol, 0) + foreign.get(symbol, 0)
@@ -120,24 +153,33 @@ def open_book(
         if price <= 0:
             unpriced.add(symbol)
         exposure[symbol] = notional(quantity, price)
-        if quantities.get(symbol, 0) > 0:
-            positions.add(symbol)
     for symbol, memory in state.memories.items():
         working = memory.working
         if working is None or working.side is not OrderSide.BUY:
             continue
+        # what the venue has filled and the ledger does not hold yet is still to be paid
+        remaining = working.quantity - memory.booked
         price = working.limit_price or prices.get(symbol, 0)
-        cash -= cost_of(working.remaining, price, fee_ppm)
-        exposure[symbol] = exposure.get(symbol, 0) + notional(working.remaining, price)
+        if price <= 0:
+            unpriced.add(symbol)
+        cash -= cost_of(remaining, price, fee_ppm)
+        exposure[symbol] = exposure.get(symbol, 0) + notional(remaining, price)
         positions.add(symbol)
     covered = {
         limit.name: frozenset(listing.symbol for listing in policy.universe if limit.scope.covers(listing))
         for limit in policy.limits
         if limit.scope.names
     }
-    classes = {listing.symbol: listing.asset_class for listing in policy.universe}
+    listed = {listing.symbol: listing.asset_class for listing in policy.universe}
     return Book(
-        cash, exposure, classes, positions, list(state.recent_buys), now_ms, frozenset(unpriced), covered
+        cash,
+        exposure,
+        {**(classes or {}), **listed},
+        positions,
+        list(state.recent_buys),
+        now_ms,
+        frozenset(unpriced),
+        covered,
     )
 
 
@@ -163,6 +205,7 @@ def plan(
             counted=subject.listing.symbol in book.positions,
             fee_ppm=fee_ppm,
             may_enter=subject.may_enter,
+            backoff=subject.backoff,
         )
         result = Planned(subject, situation, decide(subject.evaluator, subject.values, situation))
         note_signals(lowered, subject.values, subject.reasons)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 from engine.codes import Action, Denial, Disposition
-from engine.errors import TradectlError
+from engine.errors import ConfigurationError
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.language.lower import VariantKey, lower, variant_key
 from engine.language.policy import Listing, Policy
@@ -58,7 +58,7 @@ _COMPARED: Final = (
 )
 
 
-class ReplayError(TradectlError):
+class ReplayError(ConfigurationError):
     """A record that this release cannot decide again."""
 
 

@@ -1,0 +1,282 @@
+"""The order desk: sends intents, hears what became of them, and makes it durable before anything acts on it.
+
+The rules: an intent is durable before it is sent; it is sent under one name, once, unless a look-up proves that
+the venue does not have it; what the venue says is kept together with the fills that came with it, and an
+order has not ended before the ledger holds all it filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from engine.codes import IntentState
+from engine.errors import DataError, JournalError, NotFoundError, UnavailableError
+from engine.model import Fill, OrderReport, WorkingOrder
+from engine.runtime.journal_port import Event, Incident, Intent, IntentEvent, JournalPort
+from engine.runtime.ports import AmbiguousOutcome, Broker, OrderRejected, VenueAccount
+from engine.runtime.restore import LeastHeld, after, moved
+from engine.verbs.lifecycle import OrderConflict, advance_order
+from engine.verbs.state import CancelAsked, IntentPlanned, State, StateEvent, advance
+
+LOOKED_UP_SECONDS: Final = 60
+"""So long an order whose answer was lost is looked up before "the venue does not know it" is believed."""
+
+UNHEARD: Final = "broker-unavailable"
+"""The incident of a venue that cannot be heard."""
+
+_ROUNDS: Final = 3
+_UNSETTLED: Final = (IntentState.PLANNED, IntentState.AMBIGUOUS)
+_FAULTS: Final = (UnavailableError, DataError, JournalError, NotFoundError)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the broker said in one round: in the journal already.
+
+    ``trouble`` says why it could not be heard to the end; nothing is lost by that, the next round asks again.
+    """
+
+    events: list[IntentEvent] = field(default_factory=list)
+    fills: list[Fill] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
+    trouble: str = ""
+
+
+class OrderDesk:
+    """One account's orders.  ``state`` is the agent's: every change of it goes through ``advance``."""
+
+    def __init__(
+        self, broker: Broker, journal: JournalPort, now_ms: Callable[[], int], least_held: LeastHeld
+    ) -> None:
+        """``now_ms`` is cycle time; ``least_held`` says from which quantity on a position is held."""
+        self.state = State()
+        self._broker = broker
+        self._journal = journal
+        self._now_ms = now_ms
+        self._least_held = least_held
+        self._cursor: str | None = None
+        self._told: set[tuple[str, str]] = set()
+
+    def advance(self, event: StateEvent) -> None:
+        """Change the state."""
+        self.state = advance(self.state, event)
+
+    def tell(self, heard: Heard, kind: str, detail: str, symbol: str = "", client_id: str = "") -> None:
+        """Journal an incident, once while it lasts (see ``settled``)."""
+        key = kind, client_id or symbol
+        if key in self._told:
+            return
+        self._told.add(key)
+        incident = Incident(kind, self._now_ms(), detail, symbol, client_id)
+        heard.incidents.append(incident)
+        try:
+            self._journal.append_incident(incident)
+        except UnavailableError:
+            self._told.discard(key)  # no disk to write it to: whoever watches is told again
+        else:
+            self.state = after(self.state, incident, self._journal, self._least_held)
+
+    def settled(self, kind: str, about: str = "") -> None:
+        """Note that what an incident told of is over: the next one is told again."""
+        self._told.discard((kind, about))
+
+    # --- in rounds ----------------------------------------------------------------------------
+
+    def resume(self) -> Heard:
+        """After a restart: take up every intent whose fate is open, cancel again what was being cancelled.
+
+        Raises DataError where the venue is not the one of this journal.
+        """
+        heard = Heard()
+        for intent, event in self._journal.pending_intents():
+            if self.state.memory(intent.order.symbol).working is None:
+                # its cycle was kept without its state, on a full disk
+                self.advance(IntentPlanned(intent.order, intent.rule, None, False))
+                self.advance(moved(intent.order.symbol, event))
+        try:
+            self._round(heard)
+        except DataError:
+            raise
+        except _FAULTS as fault:
+            self._in_trouble(heard, fault)
+        return heard
+
+    def tend(self) -> Heard:
+        """Cancel what is over, and take in what became of open orders.  A venue out of reach is no error."""
+        heard = Heard()
+        try:
+            self._round(heard)
+        except _FAULTS as fault:
+            self._in_trouble(heard, fault)
+        else:
+            self.settled(UNHEARD)
+        return heard
+
+    def account(self, heard: Heard) -> VenueAccount | None:
+        """Return the venue's account with every fill behind it taken in; None where it cannot be heard."""
+        try:
+            for _ in range(_ROUNDS):
+                venue = self._broker.account()
+                if not self._take((), heard):
+                    break  # nothing was filled between the two questions
+        except _FAULTS as fault:
+            self._in_trouble(heard, fault)
+            return None
+        return venue
+
+    def _in_trouble(self, heard: Heard, fault: Exception) -> None:
+        heard.trouble = str(fault)
+        self.tell(heard, UNHEARD, heard.trouble)
+
+    def _round(self, heard: Heard) -> None:
+        now_ms = self._now_ms()
+        for symbol, memory in list(self.state.memories.items()):
+            working = memory.working
+            if working is None or memory.frozen:
+                continue  # of a frozen one the venue was heard: a person decides
+            over = working.expires_ms is not None and working.expires_ms <= now_ms
+            if (over or working.cancelling) and working.state is not IntentState.PLANNED:
+                self.cancel(symbol, working.client_id)
+            report = self._broker.find(working.client_id)
+            if report is not None:
+                self._take_report(symbol, report, heard)
+            elif working.state in _UNSETTLED:
+                self._not_found(working, over, now_ms, heard)
+        self._take((), heard)
+
+    def _not_found(self, working: WorkingOrder, over: bool, now_ms: int, heard: Heard) -> None:
+        """The venue does not know an order that it may never have got: send it, or give it up.
+
+        A planned one was never sent, or its sender died; of one whose answer was lost this is believed only
+        after a while.  The venue takes a name once: should the first one arrive after all, the second is refused.
+        """
+        waited_ms = now_ms - working.created_ms
+        if working.state is IntentState.AMBIGUOUS and waited_ms < LOOKED_UP_SECONDS * 1000:
+            return
+        if over:
+            reason = "its time to live ended before it reached the venue"
+            event = IntentEvent(working.client_id, IntentState.EXPIRED, now_ms, 0, "", reason)
+            self._take((event,), heard)
+            return
+        intent = self._journal.intent(working.client_id)
+        if intent is not None:
+            self._send(intent, heard)
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def send(self, intents: Sequence[Intent], heard: Heard) -> None:
+        """Send intents that are durable.  What fails with one does not keep the others back."""
+        for intent in intents:
+            try:
+                self._send(intent, heard)
+            except _FAULTS as fault:
+                # it is found by its name in the next round, or sent then
+                self._in_trouble(heard, fault)
+
+    def _send(self, intent: Intent, heard: Heard) -> None:
+        order = intent.order
+        at_ms = self._now_ms()
+        try:
+            report = self._broker.submit(order)
+        except OrderRejected as rejected:
+            state = IntentState.REJECTED
+            if "unique" in rejected.reason:
+                # the venue has this name already: an earlier send arrived, and that order is the result
+                found = self._broker.find(order.client_id)
+                if found is not None:
+                    self._take_report(order.symbol, found, heard)
+                    return
+                state = IntentState.AMBIGUOUS
+            event = IntentEvent(order.client_id, state, at_ms, 0, "", rejected.reason)
+        except AmbiguousOutcome as lost:
+            event = IntentEvent(order.client_id, IntentState.AMBIGUOUS, at_ms, 0, "", str(lost))
+        else:
+            self._take_report(order.symbol, report, heard)
+            return
+        self._take((event,), heard)
+
+    def cancel(self, symbol: str, client_id: str) -> None:
+        """Ask for cancellation; asked again in every round until the order's own state tells what came of it."""
+        self.advance(CancelAsked(symbol))
+        try:
+            self._broker.cancel(client_id)
+        except (AmbiguousOutcome, OrderRejected, NotFoundError, UnavailableError):
+            return
+
+    # --- what the venue says ------------------------------------------------------------------
+
+    def _take_report(self, symbol: str, report: OrderReport, heard: Heard) -> None:
+        working = self.state.memory(symbol).working
+        if working is None or working.client_id != report.client_id:
+            return
+        try:
+            known = advance_order(symbol, working, report)
+        except OrderConflict as conflict:
+            self.tell(heard, "order-conflict", conflict.detail, symbol, conflict.client_id)
+            return
+        if (known.state, known.filled_quantity) == (working.state, working.filled_quantity):
+            return
+        event = IntentEvent(
+            report.client_id,
+            known.state,
+            self._now_ms(),
+            known.filled_quantity,
+            report.venue_id,
+            report.reason,
+        )
+        self._take((event,), heard)
+
+    def _take(self, events: Sequence[IntentEvent], heard: Heard) -> bool:
+        """Keep events with the fills that came with them, in one receipt; say whether there were new fills."""
+        if self._cursor is None:
+            self._cursor = self._journal.fill_cursor()
+        fills, cursor = self._broker.fills_since(self._cursor)
+        ours = [fill for fill in fills if self._is_ours(fill, heard)]
+        events = [kept for event in events if (kept := self._held_back(event, ours, heard)) is not None]
+        if not events and cursor == self._cursor:
+            return False
+        fresh = self._journal.append_receipt(events, ours, cursor)
+        self._cursor = cursor
+        happenings: tuple[Event, ...] = (*fresh, *events)  # in the order in which a restart plays them
+        for happened in happenings:
+            self.state = after(self.state, happened, self._journal, self._least_held)
+        heard.fills += fresh
+        heard.events += events
+        for fill in fresh:
+            if self.state.memory(fill.symbol).frozen:
+                detail = "a fill that our books cannot hold: more sold than held, or more spent than there is"
+                self.tell(heard, "order-conflict", detail, fill.symbol, fill.client_id)
+        return bool(fresh)
+
+    def _is_ours(self, fill: Fill, heard: Heard) -> bool:
+        if self._journal.intent(fill.client_id) is not None:
+            return True
+        detail = f"the venue filled an order that this journal does not have: {fill.fill_id}"
+        self.tell(heard, "foreign-fill", detail, fill.symbol, fill.client_id)
+        return False
+
+    def _held_back(self, event: IntentEvent, fills: Sequence[Fill], heard: Heard) -> IntentEvent | None:
+        """Return an event as far as its fills have come; None where that is nothing new.
+
+        An order whose fills are still on their way has not ended: without them we would think that we hold
+        nothing, and buy again.
+        """
+        if not event.state.final or not event.filled_quantity:
+            return event
+        client_id = event.client_id
+        booked = {fill.fill_id: fill.quantity for fill in self._journal.fills(client_id=client_id)}
+        booked |= {fill.fill_id: fill.quantity for fill in fills if fill.client_id == client_id}
+        filled = sum(booked.values())
+        intent = self._journal.intent(client_id)
+        if filled >= event.filled_quantity or intent is None:
+            return event
+        if event.at_ms - intent.order.created_ms >= LOOKED_UP_SECONDS * 1000:
+            detail = f"the venue says {event.state.word}, and its fills do not come"
+            self.tell(heard, "fills-missing", detail, intent.order.symbol, client_id)
+        state = IntentState.PARTLY_FILLED if filled else IntentState.SENT
+        working = self.state.memory(intent.order.symbol).working
+        if working is not None and (working.state, working.filled_quantity) == (state, filled):
+            return None
+        return replace(event, state=state, filled_quantity=filled)
