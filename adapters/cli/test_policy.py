@@ -113,7 +113,7 @@ def listing(tested: Sequence[Tested], *, decisions: bool = False) -> Iterator[st
             if decisions:
                 yield from (f"        {_decision(step)}".rstrip() for step in result.steps)
     cases, failed = sum(len(one.results) for one in tested), sum(one.failed for one in tested)
-    yield f"{cases} cases, {failed} failed"
+    yield f"{cases} {'case' if cases == 1 else 'cases'}, {failed} failed"
 
 
 def _decision(step: StepResult) -> str:

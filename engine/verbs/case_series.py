@@ -17,8 +17,17 @@ from zoneinfo import ZoneInfo
 from engine.codes import Action, IntentState, UnknownReason
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin
-from engine.model import Decision, Fill, Instrument, OrderRequest, OrderSide, OrderType, Quote, TimeInForce
-from engine.runtime.ports import SessionFacts
+from engine.model import (
+    Decision,
+    Fill,
+    Instrument,
+    OrderRequest,
+    OrderSide,
+    OrderType,
+    Quote,
+    SessionFacts,
+    TimeInForce,
+)
 from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, notional
 from engine.verbs.facts import (
     AccountFigures,
