@@ -11,7 +11,7 @@ from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, Measure, unsc
 from engine.verbs.numbers import decimal, shown
 from engine.verbs.state import NEVER
 
-_LABEL: Final = 9
+_LABEL: Final = 10
 _SPAN: Final = re.compile(r"([1-9]\d{0,8})([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
