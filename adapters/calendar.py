@@ -205,6 +205,21 @@ class ExchangeCalendars:
         return sessions
 
 
+COMMON: Final = frozenset({ALWAYS_OPEN, "NYSE", "XNYS", "NASDAQ"})
+"""Calendars that are known to exist without asking the library, which takes a second to load."""
+
+
+def calendar_problem(name: str) -> str | None:
+    """Return what is wrong with the name of a calendar; None where it can be used."""
+    if name in COMMON:
+        return None
+    try:
+        _load(name)
+    except (NotFoundError, ConfigurationError) as error:
+        return str(error)
+    return None
+
+
 def _check_interval(interval_seconds: int) -> None:
     if not 0 < interval_seconds <= DAY_SECONDS:
         raise ConfigurationError(

@@ -110,441 +110,243 @@ RATIO_STEPS: Final = 10_000
 """Ratios a policy compares literals with are known to 0.01 %."""
 
 
-def _fact(
-    name: str,
-    family: Family,
-    unit: Unit,
-    varies: Varies,
-    source: str,
-    meaning: str,
-    *,
-    steps_per_unit: int | None = None,
-    minimum: float = 0.0,
-    maximum: float | None = None,
-    typical_scale: float | None = None,
-    max_age: str = "one cycle",
-    when_absent: float | None = None,
-) -> Fact:
-    if isinstance(unit, Words):
-        k, top, scale = 0, float(max(0, len(unit.words) - 1)), 1.0
-    elif unit is Measure.BOOLEAN:
-        k, top, scale = 0, 1.0, 1.0
-    else:
-        k, top, scale = GRID_PER_UNIT[unit], _MAXIMUM[unit], _SCALE[unit]
-        if unit is Measure.RATIO:
-            k = RATIO_STEPS
-    return Fact(
-        name,
-        family,
-        unit,
-        varies,
-        source,
-        meaning,
-        k if steps_per_unit is None else steps_per_unit,
-        minimum,
-        top if maximum is None else maximum,
-        scale if typical_scale is None else typical_scale,
-        max_age,
-        when_absent,
-    )
+class _Facts:
+    """Makes facts of one family that share what most of them have in common."""
+
+    def __init__(self, family: Family, varies: Varies, source: str, max_age: str = "one cycle") -> None:
+        self.family, self.varies, self.source, self.max_age = family, varies, source, max_age
+
+    def __call__(
+        self,
+        name: str,
+        unit: Unit,
+        meaning: str,
+        *,
+        varies: Varies | None = None,
+        source: str = "",
+        steps_per_unit: int | None = None,
+        minimum: float = 0.0,
+        maximum: float | None = None,
+        typical_scale: float | None = None,
+        max_age: str = "",
+        when_absent: float | None = None,
+    ) -> Fact:
+        """Return a fact; what is not stated is the family's or the unit's."""
+        if isinstance(unit, Words) or unit is Measure.BOOLEAN:
+            k, top, scale = 0, float(max(0, len(unit.words) - 1) if isinstance(unit, Words) else 1), 1.0
+        else:
+            k = RATIO_STEPS if unit is Measure.RATIO else GRID_PER_UNIT[unit]
+            top, scale = _MAXIMUM[unit], _SCALE[unit]
+        return Fact(
+            name=name,
+            family=self.family,
+            unit=unit,
+            varies=varies or self.varies,
+            source=source or self.source,
+            meaning=meaning,
+            steps_per_unit=k if steps_per_unit is None else steps_per_unit,
+            minimum=minimum,
+            maximum=top if maximum is None else maximum,
+            typical_scale=scale if typical_scale is None else typical_scale,
+            max_age=max_age or self.max_age,
+            when_absent=when_absent,
+        )
 
 
-_M, _V, _F = Measure, Varies, Family
+_M, _V = Measure, Varies
 _NEVER: Final = float(ELAPSED_CAP_SECONDS)
-_QUOTE_AGE = "quote_age says"
-_BAR_AGE = "no expected bar missing"
+_quote = _Facts(Family.MARKET, _V.MARKET, "quote", "quote_age says")
+_bar = _Facts(Family.BARS, _V.MARKET, "bars", "no expected bar missing")
+_clock = _Facts(Family.CALENDAR, _V.CLOCK, "calendar")
+_account = _Facts(Family.ACCOUNT, _V.ACCOUNT, "ledger")
+_position = _Facts(Family.POSITION, _V.ACCOUNT, "ledger")
+_memory = _Facts(Family.MEMORY, _V.CLOCK, "journal")
+_order = _Facts(Family.ORDERS, _V.ACCOUNT, "journal")
+_agent = _Facts(Family.AGENT, _V.ACCOUNT, "agent")
+_instrument = _Facts(Family.INSTRUMENT, _V.FIXED, "policy")
 
 _FACTS: Final = (
-    # market
-    _fact(
-        "price",
-        _F.MARKET,
-        _M.PRICE,
-        _V.MARKET,
-        "quote",
-        "the bid: what a sale would bring now",
-        max_age=_QUOTE_AGE,
+    # the quote
+    _quote("price", _M.PRICE, "the bid: what a sale would bring now"),
+    _quote("bid", _M.PRICE, "the best bid"),
+    _quote("ask", _M.PRICE, "the best ask; never below the bid"),
+    _quote(
+        "quote_age",
+        _M.DURATION,
+        "time since the source stamped the quote",
+        varies=_V.CLOCK,
+        max_age="one cycle",
     ),
-    _fact("bid", _F.MARKET, _M.PRICE, _V.MARKET, "quote", "the best bid", max_age=_QUOTE_AGE),
-    _fact(
-        "ask",
-        _F.MARKET,
-        _M.PRICE,
-        _V.MARKET,
-        "quote",
-        "the best ask; never below the bid",
-        max_age=_QUOTE_AGE,
-    ),
-    _fact("quote_age", _F.MARKET, _M.DURATION, _V.CLOCK, "quote", "time since the source stamped the quote"),
-    _fact(
-        "quote_state",
-        _F.MARKET,
-        QUOTE_STATE,
-        _V.MARKET,
-        "quote",
-        "whether the quote may be traded on",
-        when_absent=2.0,
+    _quote(
+        "quote_state", QUOTE_STATE, "whether the quote may be traded on", max_age="one cycle", when_absent=2.0
     ),
     # the last closed bar of the policy's interval
-    _fact("open", _F.BARS, _M.PRICE, _V.MARKET, "bars", "open of the last closed bar", max_age=_BAR_AGE),
-    _fact("high", _F.BARS, _M.PRICE, _V.MARKET, "bars", "high of the last closed bar", max_age=_BAR_AGE),
-    _fact("low", _F.BARS, _M.PRICE, _V.MARKET, "bars", "low of the last closed bar", max_age=_BAR_AGE),
-    _fact("close", _F.BARS, _M.PRICE, _V.MARKET, "bars", "close of the last closed bar", max_age=_BAR_AGE),
-    _fact(
-        "typical",
-        _F.BARS,
-        _M.PRICE,
-        _V.MARKET,
-        "bars",
-        "(high + low + close) / 3 of the last closed bar",
-        max_age=_BAR_AGE,
+    _bar("open", _M.PRICE, "open of the last closed bar"),
+    _bar("high", _M.PRICE, "high of the last closed bar"),
+    _bar("low", _M.PRICE, "low of the last closed bar"),
+    _bar("close", _M.PRICE, "close of the last closed bar"),
+    _bar("typical", _M.PRICE, "(high + low + close) / 3 of the last closed bar"),
+    _bar(
+        "volume", _M.QUANTITY, "volume of the last closed bar", steps_per_unit=1_000_000, typical_scale=1000.0
     ),
-    _fact(
-        "volume",
-        _F.BARS,
-        _M.QUANTITY,
-        _V.MARKET,
-        "bars",
-        "volume of the last closed bar",
-        steps_per_unit=1_000_000,
-        max_age=_BAR_AGE,
-        typical_scale=1000.0,
-    ),
-    # calendar
-    _fact(
-        "session", _F.CALENDAR, SESSION, _V.CLOCK, "calendar", "the session under way; 24/7 is always regular"
-    ),
-    _fact(
-        "until_close",
-        _F.CALENDAR,
-        _M.DURATION,
-        _V.CLOCK,
-        "calendar",
-        "to the end of the current or next regular session; 3650d on 24/7",
-    ),
-    _fact(
-        "since_open",
-        _F.CALENDAR,
-        _M.DURATION,
-        _V.CLOCK,
-        "calendar",
-        "since the latest regular open; 3650d on 24/7",
-    ),
-    _fact(
-        "next_closure",
-        _F.CALENDAR,
-        _M.DURATION,
-        _V.CLOCK,
-        "calendar",
-        "length of the closure after the current or next session; 0 on 24/7",
-    ),
-    _fact(
-        "session_of_week",
-        _F.CALENDAR,
-        _M.COUNT,
-        _V.CLOCK,
-        "calendar",
-        "1 in the first session of the ISO week",
-        minimum=1.0,
-        maximum=7.0,
-    ),
-    _fact(
-        "session_of_month",
-        _F.CALENDAR,
-        _M.COUNT,
-        _V.CLOCK,
-        "calendar",
-        "1 in the first session of the month",
-        minimum=1.0,
-        maximum=31.0,
-    ),
-    _fact("weekday", _F.CALENDAR, WEEKDAY, _V.CLOCK, "clock", "day of the week in the policy's timezone"),
-    _fact("time", _F.CALENDAR, _M.CLOCK, _V.CLOCK, "clock", "cycle time of day in the policy's timezone"),
-    _fact(
+    # calendar and clock
+    _clock("session", SESSION, "the session under way; 24/7 is always regular"),
+    _clock("until_close", _M.DURATION, "to the end of the current or next regular session; 3650d on 24/7"),
+    _clock("since_open", _M.DURATION, "since the latest regular open; 3650d on 24/7"),
+    _clock("next_closure", _M.DURATION, "length of the closure after the current or next session; 0 on 24/7"),
+    _clock("session_of_week", _M.COUNT, "1 in the first session of the ISO week", minimum=1.0, maximum=7.0),
+    _clock("session_of_month", _M.COUNT, "1 in the first session of the month", minimum=1.0, maximum=31.0),
+    _clock("weekday", WEEKDAY, "day of the week in the policy's timezone", source="clock"),
+    _clock("time", _M.CLOCK, "cycle time of day in the policy's timezone", source="clock"),
+    _clock(
         "until_earnings",
-        _F.CALENDAR,
         _M.DURATION,
-        _V.CLOCK,
-        "dates",
         "to the next earnings date; 3650d for crypto and commodities",
+        source="dates",
         max_age="1d",
     ),
-    # account
-    _fact(
-        "equity",
-        _F.ACCOUNT,
-        _M.MONEY,
-        _V.ACCOUNT,
-        "ledger",
-        "cash and all positions at their bids, once per cycle",
-        typical_scale=1000.0,
-    ),
-    _fact("cash", _F.ACCOUNT, _M.MONEY, _V.ACCOUNT, "ledger", "cash at the start of the cycle"),
-    _fact(
+    # the account
+    _account("equity", _M.MONEY, "cash and all positions at their bids, once per cycle"),
+    _account("cash", _M.MONEY, "cash at the start of the cycle"),
+    _account(
         "drawdown",
-        _F.ACCOUNT,
         _M.RATIO,
-        _V.ACCOUNT,
-        "ledger",
         "fall of equity from its peak, net of deposits and withdrawals",
         maximum=1.0,
         when_absent=0.0,
     ),
-    _fact(
-        "equity_estimated",
-        _F.ACCOUNT,
-        _M.RATIO,
-        _V.ACCOUNT,
-        "ledger",
-        "share of equity valued at old prices",
-        maximum=1.0,
-        when_absent=0.0,
+    _account(
+        "equity_estimated", _M.RATIO, "share of equity valued at old prices", maximum=1.0, when_absent=0.0
     ),
-    # position
-    _fact("held", _F.POSITION, _M.BOOLEAN, _V.ACCOUNT, "ledger", "position_qty >= minimum", when_absent=0.0),
-    _fact(
-        "dust",
-        _F.POSITION,
-        _M.BOOLEAN,
-        _V.ACCOUNT,
-        "ledger",
-        "a quantity above 0 and below minimum",
-        when_absent=0.0,
+    # the position
+    _position("held", _M.BOOLEAN, "position_qty >= minimum", when_absent=0.0),
+    _position("dust", _M.BOOLEAN, "a quantity above 0 and below minimum", when_absent=0.0),
+    _position("position_qty", _M.QUANTITY, "the agent's own quantity", when_absent=0.0),
+    _position("position_value", _M.MONEY, "position_qty at the bid", source="ledger, quote", when_absent=0.0),
+    _position(
+        "minimum", _M.QUANTITY, "the least quantity that counts as held", varies=_V.MARKET, source="venue"
     ),
-    _fact(
-        "position_qty",
-        _F.POSITION,
-        _M.QUANTITY,
-        _V.ACCOUNT,
-        "ledger",
-        "the agent's own quantity",
-        when_absent=0.0,
-    ),
-    _fact(
-        "position_value",
-        _F.POSITION,
-        _M.MONEY,
-        _V.ACCOUNT,
-        "ledger, quote",
-        "position_qty at the bid",
-        when_absent=0.0,
-    ),
-    _fact("minimum", _F.POSITION, _M.QUANTITY, _V.MARKET, "venue", "the least quantity that counts as held"),
-    _fact(
-        "weight",
-        _F.POSITION,
-        _M.RATIO,
-        _V.ACCOUNT,
-        "ledger, quote",
-        "position_value over equity",
-        when_absent=0.0,
-    ),
-    _fact("target", _F.POSITION, _M.MONEY, _V.ACCOUNT, "policy, ledger", "target_weight of equity"),
-    _fact(
+    _position("weight", _M.RATIO, "position_value over equity", source="ledger, quote", when_absent=0.0),
+    _position("target", _M.MONEY, "target_weight of equity", source="policy, ledger"),
+    _position(
         "target_weight",
-        _F.POSITION,
         _M.RATIO,
-        _V.FIXED,
-        "policy",
         "the symbol's weight in the universe",
+        varies=_V.FIXED,
+        source="policy",
         maximum=1.0,
     ),
-    _fact(
+    _position(
         "gain",
-        _F.POSITION,
         _M.RATIO,
-        _V.MARKET,
-        "ledger, quote",
         "price over entry_price, less 1",
+        varies=_V.MARKET,
+        source="ledger, quote",
         minimum=-1.0,
     ),
-    _fact(
-        "peak_gain",
-        _F.POSITION,
-        _M.RATIO,
-        _V.ACCOUNT,
-        "ledger, bars",
-        "peak_price over entry_price, less 1",
-        minimum=-1.0,
+    _position(
+        "peak_gain", _M.RATIO, "peak_price over entry_price, less 1", source="ledger, bars", minimum=-1.0
     ),
-    _fact(
+    _position(
         "peak_price",
-        _F.POSITION,
         _M.PRICE,
-        _V.ACCOUNT,
-        "ledger, bars",
         "highest of entry_price and the closes of bars opened since the first fill",
+        source="ledger, bars",
     ),
-    _fact("entry_price", _F.POSITION, _M.PRICE, _V.ACCOUNT, "ledger", "cost over quantity"),
-    _fact(
-        "last_entry_price",
-        _F.POSITION,
-        _M.PRICE,
-        _V.ACCOUNT,
-        "ledger",
-        "price of the latest buy fill of this position",
-    ),
-    _fact(
-        "entries",
-        _F.POSITION,
-        _M.COUNT,
-        _V.ACCOUNT,
-        "ledger",
-        "filled buy orders of this position",
-        when_absent=0.0,
-    ),
-    _fact(
+    _position("entry_price", _M.PRICE, "cost over quantity"),
+    _position("last_entry_price", _M.PRICE, "price of the latest buy fill of this position"),
+    _position("entries", _M.COUNT, "filled buy orders of this position", when_absent=0.0),
+    _position(
         "held_for",
-        _F.POSITION,
         _M.DURATION,
-        _V.CLOCK,
-        "ledger, clock",
         "time since the position began",
+        varies=_V.CLOCK,
+        source="ledger, clock",
         when_absent=0.0,
     ),
-    _fact(
+    _position(
         "held_for_bars",
-        _F.POSITION,
         _M.BARS,
-        _V.CLOCK,
-        "ledger, calendar",
         "expected bars closed since the position began",
+        varies=_V.CLOCK,
+        source="ledger, calendar",
         when_absent=0.0,
     ),
     # memory
-    _fact(
+    _memory(
         "since_order",
-        _F.MEMORY,
         _M.DURATION,
-        _V.CLOCK,
-        "journal",
         "since the last order that reached the venue; 3650d is never",
         when_absent=_NEVER,
     ),
-    _fact(
+    _memory(
         "since_buy",
-        _F.MEMORY,
         _M.DURATION,
-        _V.CLOCK,
-        "journal",
         "since the last buy that reached the venue; 3650d is never",
         when_absent=_NEVER,
     ),
-    _fact(
+    _memory(
         "since_sell",
-        _F.MEMORY,
         _M.DURATION,
-        _V.CLOCK,
-        "journal",
         "since the last sell that reached the venue; 3650d is never",
         when_absent=_NEVER,
     ),
-    _fact(
+    _memory(
         "since_order_bars",
-        _F.MEMORY,
         _M.BARS,
-        _V.CLOCK,
-        "journal, calendar",
         "since_order in expected bars",
+        source="journal, calendar",
         when_absent=_NEVER,
     ),
-    _fact(
+    _memory(
         "since_buy_bars",
-        _F.MEMORY,
         _M.BARS,
-        _V.CLOCK,
-        "journal, calendar",
         "since_buy in expected bars",
+        source="journal, calendar",
         when_absent=_NEVER,
     ),
-    _fact(
+    _memory(
         "since_sell_bars",
-        _F.MEMORY,
         _M.BARS,
-        _V.CLOCK,
-        "journal, calendar",
         "since_sell in expected bars",
+        source="journal, calendar",
         when_absent=_NEVER,
     ),
-    # orders and the agent itself
-    _fact(
-        "open_order",
-        _F.ORDERS,
-        OPEN_ORDER,
-        _V.ACCOUNT,
-        "journal",
-        "side of the own order that is open or ambiguous",
-        when_absent=0.0,
-    ),
-    _fact(
-        "frozen",
-        _F.ORDERS,
-        _M.BOOLEAN,
-        _V.ACCOUNT,
-        "journal",
-        "an order of this symbol is ambiguous",
-        when_absent=0.0,
-    ),
-    _fact(
+    # own orders
+    _order("open_order", OPEN_ORDER, "side of the own order that is open or ambiguous", when_absent=0.0),
+    _order("frozen", _M.BOOLEAN, "an order of this symbol is ambiguous", when_absent=0.0),
+    _order(
         "unsendable",
-        _F.ORDERS,
         _M.BOOLEAN,
-        _V.ACCOUNT,
-        "journal, venue",
         "a sell would be refused now: rejection backoff or below a minimum",
+        source="journal, venue",
         when_absent=0.0,
     ),
-    _fact(
+    # the agent itself
+    _agent(
         "position_state",
-        _F.AGENT,
         POSITION_STATE,
-        _V.ACCOUNT,
-        "journal, venue",
         "whether the broker's quantity is explained by our fills",
+        source="journal, venue",
         when_absent=0.0,
     ),
-    _fact(
-        "agent_state",
-        _F.AGENT,
-        AGENT_STATE,
-        _V.ACCOUNT,
-        "agent",
-        "active, reducing (exits only) or halted",
-        when_absent=0.0,
-    ),
-    _fact(
+    _agent("agent_state", AGENT_STATE, "active, reducing (exits only) or halted", when_absent=0.0),
+    _agent(
         "clock_state",
-        _F.AGENT,
         CLOCK_STATE,
-        _V.CLOCK,
-        "clock",
         "whether the wall clock agrees with journal and sources",
+        varies=_V.CLOCK,
+        source="clock",
         when_absent=0.0,
     ),
-    _fact(
-        "lease",
-        _F.AGENT,
-        _M.BOOLEAN,
-        _V.ACCOUNT,
-        "journal",
-        "this agent alone writes the journal",
-        when_absent=1.0,
+    _agent("lease", _M.BOOLEAN, "this agent alone writes the journal", source="journal", when_absent=1.0),
+    _agent(
+        "unguarded", _M.BOOLEAN, "held while a protective rule is Unknown or cannot be sent", when_absent=0.0
     ),
-    _fact(
-        "unguarded",
-        _F.AGENT,
-        _M.BOOLEAN,
-        _V.ACCOUNT,
-        "agent",
-        "held while a protective rule is Unknown or cannot be sent",
-        when_absent=0.0,
-    ),
-    # instrument
-    _fact("symbol", _F.INSTRUMENT, SYMBOL, _V.FIXED, "policy", "the symbol itself"),
-    _fact(
-        "asset_class", _F.INSTRUMENT, ASSET_CLASS, _V.FIXED, "policy", "the class the universe lists it under"
-    ),
-    _fact("calendar", _F.INSTRUMENT, CALENDAR, _V.FIXED, "policy", "the calendar of its class"),
+    # the instrument
+    _instrument("symbol", SYMBOL, "the symbol itself"),
+    _instrument("asset_class", ASSET_CLASS, "the class the universe lists it under"),
+    _instrument("calendar", CALENDAR, "the calendar of its class"),
 )
 
 FACTS: Final[dict[str, Fact]] = {fact.name: fact for fact in _FACTS}
@@ -574,7 +376,8 @@ POSITION_SIZE_FACTS: Final = frozenset({"position_value", "position_qty", "weigh
 
 BASE_FACTS: Final = (
     "price", "bid", "ask", "held", "position_qty", "position_value", "equity", "cash", "equity_estimated",
-    "quote_state", "frozen", "position_state", "lease", "agent_state", "clock_state", "unsendable", "open_order",
+    "quote_state", "frozen", "position_state", "lease", "agent_state", "clock_state", "unsendable",
+    "open_order",
 )  # fmt: skip
 """Facts every lowered policy has: built-in vetoes and sizing read them."""
 

@@ -67,6 +67,8 @@ _OWN_WORDS: Final = (
 _DECLARING: Final = ("params", "indicators", "define", "signals")
 
 _T = TypeVar("_T")
+CalendarProblem = Callable[[str], str | None]
+"""Says what is wrong with the name of a calendar, None where it exists."""
 Canonical = dict[str, Any]
 """A part of the canonical policy, as JSON takes it."""
 
@@ -94,10 +96,13 @@ def _expressions(content: _Content) -> Iterator[Expression]:
 class Declarations:
     """The names of one policy: ``engine.language.checker.Names``, read from its document."""
 
-    def __init__(self, reader: Reader, root: Entry, reserved_gates: Iterable[str]) -> None:
+    def __init__(
+        self, reader: Reader, root: Entry, reserved_gates: Iterable[str], calendar_problem: CalendarProblem
+    ) -> None:
         """Read every declaration; mistakes become the reader's problems."""
         self.reader = reader
         self.root = root
+        self._calendar_problem = calendar_problem
         self.declared_as: dict[str, tuple[str, Span]] = {}
         self.used: set[str] = set()
         self.size = 0
@@ -250,7 +255,11 @@ class Declarations:
                 self._whole_universe = False
 
     def _asset_class(self, entry: Entry, seen: dict[str, Span]) -> Canonical:
-        calendar = entry.word("calendar", "24/7")
+        calendar = entry.get("calendar").text
+        wrong = self._calendar_problem(calendar)
+        if wrong is not None:
+            hint = "a name such as NYSE, or 24/7"
+            self.reader.report("unknown-calendar", wrong, entry.get("calendar").node.span, hint)
         canonical: Canonical = {"calendar": calendar}
         listed: list[tuple[Entry, str, Decimal | None]] = []
         weights = entry.find("weights")

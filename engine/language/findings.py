@@ -157,9 +157,10 @@ def _gates(policy: Policy) -> Iterator[Problem]:
             message = f"gate '{gate.name}' lets sells pass while its condition is Unknown"
             yield _information("gate-passes-unknown", message, gate.span)
         if "sell" in gate.vetoes and _only_the_position(gate.when):
+            protected = any(rule.protective for rule in policy.rules)
             message = (
-                f"while gate '{gate.name}' is true, nothing but a protective rule can sell: "
-                "it looks at the position alone, which may stay so for ever"
+                f"while gate '{gate.name}' is true, {'only a protective rule' if protected else 'nothing'} "
+                "can sell; it looks at the position alone, which may stay so for ever"
             )
             hint = "put the condition into the rules that it is meant for"
             yield _warning("gate-traps-position", message, gate.span, hint)

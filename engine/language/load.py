@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from engine.codes import Action
 from engine.errors import NOWHERE, PolicyError, Problem, Severity, Source, Span
 from engine.language.checker import Checker
-from engine.language.declarations import Canonical, Declarations
+from engine.language.declarations import CalendarProblem, Canonical, Declarations
 from engine.language.expression import (
     SECONDS_PER,
     Expression,
@@ -107,14 +107,20 @@ class Loaded:
         return self.policy
 
 
-def load_policy(text: str | bytes, name: str) -> Loaded:
-    """Load a policy from its text; ``name`` is shown in messages.  Bad input is problems, never raised."""
+def load_policy(
+    text: str | bytes, name: str, calendar_problem: CalendarProblem = lambda _name: None
+) -> Loaded:
+    """Load a policy from its text; ``name`` is shown in messages.  Bad input is problems, never raised.
+
+    The engine knows no calendars: ``calendar_problem`` says what is wrong with a name of one.
+    """
     try:
         document = load_document(text, name)
     except PolicyError as error:
         return Loaded(error.source, None, error.problems)
     structure = check_structure(document)
-    return _load(document, document.broken | structure.broken, [*document.problems, *structure.problems])
+    broken, problems = document.broken | structure.broken, [*document.problems, *structure.problems]
+    return _load(document, broken, problems, calendar_problem)
 
 
 def load_recorded(text: str, name: str) -> Loaded:
@@ -124,14 +130,16 @@ def load_recorded(text: str, name: str) -> Loaded:
     the schema says nothing new, and the library that makes it takes a tenth of a second to import.
     """
     document = load_document(text, name)
-    return _load(document, document.broken, [*document.problems])
+    return _load(document, document.broken, [*document.problems], lambda _name: None)
 
 
-def _load(document: Document, broken: frozenset[Path], problems: list[Problem]) -> Loaded:
+def _load(
+    document: Document, broken: frozenset[Path], problems: list[Problem], calendar_problem: CalendarProblem
+) -> Loaded:
     reader = Reader(document, broken, problems)
     policy = None
     with suppress(EnoughError):
-        policy = _Loader(reader, root_entry(reader, document)).load()
+        policy = _Loader(reader, root_entry(reader, document), calendar_problem).load()
     ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.span.start, p.span.end, p.code))
     return Loaded(document.source, None if reader.failed else policy, tuple(ordered))
 
@@ -139,12 +147,12 @@ def _load(document: Document, broken: frozenset[Path], problems: list[Problem]) 
 class _Loader:
     """Reads one document; what cannot be read is reported and left out."""
 
-    def __init__(self, reader: Reader, root: Entry) -> None:
+    def __init__(self, reader: Reader, root: Entry, calendar_problem: CalendarProblem) -> None:
         self.reader = reader
         self.root = root
         for section in _BOUNDED:
             self._check_count(section)
-        self.names = Declarations(reader, root, RESERVED_GATES)
+        self.names = Declarations(reader, root, RESERVED_GATES, calendar_problem)
         self._orders = counting()
         self._members: dict[tuple[str, ...], frozenset[str]] = {}
         self._unweighted: dict[str, str] = {}  # by class, by symbol and by "": a symbol without a weight
