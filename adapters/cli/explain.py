@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from adapters.bootstrap import DEFAULT_POLICY, load_named_policy
-from adapters.cli.output import Output, common_options
+from adapters.cli.output import ExitCode, Output, common_options
 from engine.codes import Action
 from engine.errors import NotFoundError, PolicyError, Problem, UnavailableError
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.language.lower import lower
-from engine.language.policy import Policy
+from engine.language.policy import Listing, Policy
 from engine.language.source import MAX_BYTES, load_document
 from engine.lowered import LoweredPolicy
 from engine.model import Decision
@@ -39,16 +39,16 @@ class Subject:
 
 @click.command
 @click.argument("symbol")
+@click.option("--at", metavar="TIME", help="The decision at or before an instant [the last one].")
+@click.option("--agent", metavar="NAME", help="Which agent's journal [the one that ran last].")
 @click.option(
-    "--facts", "facts_file", required=True, metavar="FILE", help="A facts file; - reads standard input."
+    "--facts", "facts_file", metavar="FILE", help="Facts of a file, not a journal's; - reads standard input."
 )
 @click.option(
     "--policy",
     "policy_name",
-    default=DEFAULT_POLICY,
-    show_default=True,
     metavar="FILE|NAME",
-    help="A policy.",
+    help=f"Decide with this policy [the one that decided; with --facts: {DEFAULT_POLICY}].",
 )
 @click.option("--what-if", multiple=True, metavar="NAME=VALUE", help="Another value of a fact, as in rsi=81.")
 @click.option(
@@ -60,39 +60,58 @@ class Subject:
 def command(
     output: Output,
     symbol: str,
-    facts_file: str,
-    policy_name: str,
+    at: str | None,
+    agent: str | None,
+    facts_file: str | None,
+    policy_name: str | None,
     what_if: tuple[str, ...],
     why_not: str | None,
-) -> None:
-    """Say why SYMBOL is decided as it is.
+) -> ExitCode:
+    """Say why SYMBOL was decided as it was, and why not otherwise.
 
-    Each rule, gate, limit and signal is shown with the values compared and by how much they miss.
+    Each rule, gate, limit and signal is shown with the values compared and by how much they miss.  A decision
+    out of the journal is made again from its record, by the policy as it was then; exit code 1 says that it
+    comes out differently.  --policy and --what-if ask what the same facts would decide otherwise.
     """
-    subject = decided_from_facts(symbol, facts_file, policy_name, what_if)
     wanted = None if why_not is None else Action[why_not.upper()]
+    overrides = what_if_statement(what_if) if what_if else None
+    if facts_file is None:
+        from adapters.cli.explain_journal import explain_recorded
+
+        return explain_recorded(output, symbol, at, agent, policy_name, overrides, wanted)
+    if at is not None or agent is not None:
+        raise click.UsageError("--at and --agent ask a journal: leave them out with --facts")
+    subject = decided_from_facts(symbol, facts_file, policy_name or DEFAULT_POLICY, overrides)
     explanation = explain(subject.policy, subject.lowered, subject.vector, subject.decision, wanted)
     if output.as_json:
         output.document(explanation.to_json())
     else:
         output.show("\n".join(laid_out(explanation)))
+    return ExitCode.OK
 
 
-def decided_from_facts(symbol: str, facts_file: str, policy_name: str, what_if: Sequence[str]) -> Subject:
+def decided_from_facts(
+    symbol: str, facts_file: str, policy_name: str, what_if: Statement | None = None
+) -> Subject:
     """Decide on a facts file, as an agent would on the same facts."""
     policy = load_named_policy(policy_name).required()
+    listing = traded_listing(policy, symbol)
+    lowered = lower(policy, listing)
+    statement = _read_facts(facts_file, symbol)
+    vector = fact_vector(policy, lowered, listing, statement, what_if=what_if)
+    decision = decide(ReferenceEvaluator(lowered), list(vector.values), vector.situation)
+    return Subject(policy, lowered, vector, decision)
+
+
+def traded_listing(policy: Policy, symbol: str) -> Listing:
+    """Return the listing of a symbol that a policy trades; NotFoundError."""
     listing = policy.listing(symbol)
     if listing is None or not listing.traded:
         traded = [other.symbol for other in policy.traded]
         near = get_close_matches(symbol.upper(), traded, 1)
         hint = f"did you mean {near[0]}?" if near else f"it trades {', '.join(traded)}"
         raise NotFoundError(f"policy '{policy.name}' does not trade '{symbol}': {hint}")
-    lowered = lower(policy, listing)
-    statement = _read_facts(facts_file, symbol)
-    overrides = what_if_statement(what_if) if what_if else None
-    vector = fact_vector(policy, lowered, listing, statement, what_if=overrides)
-    decision = decide(ReferenceEvaluator(lowered), list(vector.values), vector.situation)
-    return Subject(policy, lowered, vector, decision)
+    return listing
 
 
 def _read_facts(name: str, symbol: str) -> Statement:
@@ -127,14 +146,15 @@ _LABEL = 9
 _MARKS = {"none": "-", "acted": "+", "concurred": "=", "working": "=", "at_level": "="}
 
 
-def laid_out(explanation: Explanation) -> Iterator[str]:
-    """Lay an explanation out for people, line by line."""
+def laid_out(explanation: Explanation, followed: Iterable[str] = ()) -> Iterator[str]:
+    """Lay an explanation out for people, line by line; ``followed`` are lines on what came of the order."""
     yield _header(explanation)
     if explanation.why_not is None or explanation.rule is not None:
         decider = f"{explanation.rule}: " if explanation.rule is not None else ""
         yield from _rows("because", [f"{decider}{explanation.because}"])
     if explanation.order is not None:
         yield from _rows("order", [explanation.order.text])
+    yield from followed
     width = max((len(f"{signal.name} {signal.shown}") for signal in explanation.signals), default=0)
     yield from _rows(
         "signal",

@@ -66,7 +66,7 @@ class FunnelRow:
     side: str
     disposition: str
     rule: str  # that adopted it; "" where none did
-    cause: str  # the gate, limit, rule or denial that settled it; "" where none did
+    cause: str  # the gate, limit, denial or rule that settled it, see ``cause_of``; "" where none did
     instances: int
     open: int  # of the instances: their bar is still the symbol's last one
     cycles: int

@@ -225,14 +225,17 @@ def directional(lowered: LoweredPolicy, values: list[float]) -> Iterator[tuple[i
 
 
 def cause_of(lowered: LoweredPolicy, decision: Decision, index: int, side: int) -> tuple[str, str]:
-    """Return (adopting rule, what settled it) for a directional signal, "" where nothing did."""
+    """Return (adopting rule, what settled it) for a directional signal, "" where nothing did.
+
+    What was not adopted was settled by the first rule that could have, and did not match.
+    """
     for position, rule in enumerate(lowered.rules):
         disposition = decision.dispositions[position]
         if disposition and (index, side) in rule.adopts:
             return rule.name, cause_text(lowered, disposition, decision.causes[position])
     if decision.signal_dispositions[index] == Disposition.CONCURRED and decision.rule >= 0:
         return "", lowered.rules[decision.rule].name
-    return "", ""
+    return "", next((rule.name for rule in lowered.rules if (index, side) in rule.adopts), "")
 
 
 def cause_text(lowered: LoweredPolicy, disposition: int, cause: int) -> str:

@@ -129,7 +129,7 @@ def test_a_new_bar_a_new_side_a_new_symbol_are_new_instances(lowered: LoweredPol
         ("buy", "acted", "enter", "", 1, 0, 1),
         ("buy", "limited", "enter", "rate", 1, 1, 1),
         ("buy", "outranked", "enter", "leave", 1, 1, 1),
-        ("sell", "not_adopted", "", "", 1, 0, 1),
+        ("sell", "not_adopted", "", "leave", 1, 0, 1),
     ]
 
 
