@@ -90,12 +90,12 @@ def with_limits_counted(journal: JournalReader, recalled: Recalled) -> Recalled:
     if cycle.pruned:
         return recalled
     vector = recalled.vector
-    bid = vector.values[recalled.lowered.slot("bid")]
+    held, bid = (vector.values[recalled.lowered.slot(name)] for name in ("held", "bid"))
     book = book_before(
         recalled.policy,
         cycle.decisions,
         symbol,
-        (vector.situation.quantity, bid),
+        (vector.situation.quantity, held, bid),
         head.at_ms,
         head.account.cash,
         _buys_before(journal, recalled),

@@ -16,8 +16,8 @@ from engine.verbs.decide import Situation
 from engine.verbs.ledger import Holding, Ledger
 from engine.verbs.plan import Book, open_book
 from engine.verbs.record import DecisionRecord
-from engine.verbs.replay import Replayed, context_of
-from engine.verbs.state import Memory, State
+from engine.verbs.replay import CLASSES, Replayed, context_of
+from engine.verbs.state import NEVER, Memory, State
 from engine.verbs.statement import Statement
 from engine.verbs.vector import Completion, KnownFact, Origin, Vector, finest_instrument, working_order
 
@@ -149,37 +149,45 @@ def book_before(
     policy: Policy,
     records: Sequence[DecisionRecord],
     symbol: str,
-    own: tuple[int, float],
+    own: tuple[int, float, float],
     at_ms: int,
     cash: int,
     buys: Sequence[tuple[int, str]],
 ) -> Book:
     """Return what was used of the limits when a symbol's turn came in its cycle.
 
-    ``records`` are all of the cycle, in the order decided; ``own`` is the symbol's quantity (scaled) and bid,
-    which an override may have moved; ``cash`` is the account's, ``buys`` are the instants and symbols of buy
-    intents of earlier cycles, oldest first.  Counted as the agent counts, but that a position whose symbol
-    had no tradable quote is unpriced, and that quantities of others are not known.
+    ``records`` are all of the cycle, in the order decided; ``own`` is the symbol's quantity (scaled),
+    ``held`` and bid, which an override may have moved; ``cash`` is the account's, ``buys`` are the instants
+    and symbols of buy intents of earlier cycles, oldest first.  Counted as the agent counts, but that a
+    position whose symbol had no tradable quote is unpriced, and that quantities of others are not known.
     """
     bids: dict[str, int] = {}
     asks: dict[str, int] = {}
     holdings: dict[str, Holding] = {}
     memories: dict[str, Memory] = {}
+    classes: dict[str, str] = {}
     for record in records:
         context = context_of(record)
         facts = {slot.name: value for slot, value in zip(record.layout.slots, record.values, strict=True)}
         quantity = context["quantity"]
         if record.symbol == symbol:
-            quantity, facts["bid"] = own
+            quantity, held, facts["bid"] = own
+            facts["held"] = held
         for prices, name in ((bids, "bid"), (asks, "ask")):
             if facts.get(name, math.nan) > 0:
                 prices[record.symbol] = round(facts[name] * PRICE_SCALE)
         if quantity > 0:
             holdings[record.symbol] = Holding(quantity, 0)
-        memories[record.symbol] = Memory(working=record.working)
+        working = record.working
+        memories[record.symbol] = Memory(
+            working=working,
+            booked=working.filled_quantity if working is not None else 0,
+            episode_began_ms=at_ms if facts["held"] == 1.0 else NEVER,
+        )
+        classes[record.symbol] = CLASSES[context["asset_class"]]
     state = State(ledger=Ledger(cash=cash, holdings=holdings), memories=memories, recent_buys=tuple(buys))
     fee_ppm = context_of(records[0])["fee_ppm"]
-    book = open_book(policy, state, at_ms, bids, {}, fee_ppm)
+    book = open_book(policy, state, at_ms, bids, {}, fee_ppm, classes)
     for record in records:
         if record.symbol == symbol:
             break

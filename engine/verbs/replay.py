@@ -44,7 +44,8 @@ CONTEXT: Final = (
 )
 """What a decision depends on beside its facts, and the bar it was made on, in the journal's records."""
 
-_CLASSES: Final = tuple(AssetClass)
+CLASSES: Final = tuple(AssetClass)
+"""The asset classes by their number in a context."""
 _COMPARED: Final = (
     "action",
     "rule",
@@ -77,7 +78,7 @@ def pack_context(situation: Situation, bar_open_ms: int) -> tuple[int, ...]:
             instrument.quantity_step_scaled,
             scaled(instrument.minimum_quantity, QUANTITY_SCALE),
             scaled(instrument.minimum_notional, MONEY_SCALE),
-            _CLASSES.index(instrument.asset_class),
+            CLASSES.index(instrument.asset_class),
         )
     return (
         situation.quantity,
@@ -159,7 +160,7 @@ class Replayer:
         listing = self._listings.get(record.symbol)
         if listing is not None:
             return listing
-        asset_class = _CLASSES[context_of(record)["asset_class"]].value
+        asset_class = CLASSES[context_of(record)["asset_class"]].value
         calendar = next(
             (other.calendar for other in self.policy.universe if other.asset_class == asset_class), "24/7"
         )
