@@ -291,7 +291,7 @@ def _from_files(
     clock = SimulatedClock(min(first_ms) - 1 if resume_ms is None else resume_ms, speed)
     return _Market(
         BarQuotes(files, clock, calendar, instruments),
-        OpeningQuotes(files, clock, instruments),
+        OpeningQuotes(files, clock, calendar, instruments),
         files,
         clock,
         clock.interrupt,

@@ -15,6 +15,10 @@ from engine.units import PRICE_SCALE, ceil_to, scaled
 DEFAULT_SPREAD: Final = Decimal("0.0002")
 """The ask's distance from the bid as a ratio of it: 2 basis points."""
 
+_DAY_SECONDS: Final = 86_400
+_DAY_MS: Final = _DAY_SECONDS * 1000
+_LONGEST_CLOSURE_DAYS: Final = 12
+
 _LOOK_BACK_BARS: Final = (4, 64, 1024, 16_384)
 """How far to look for the last bar that traded, in intervals: nearly always the first is enough."""
 
@@ -111,13 +115,15 @@ class OpeningQuotes:
     """A ``QuoteSource`` of what a venue trades at: the open of the bar that begins next.
 
     A decision at a bar's close is filled at the following open, never at the close it was made from.  Where
-    no bar begins within one interval the symbol has no quote, and its orders rest.
+    no bar begins within one interval the symbol has no quote, and its orders rest.  A daily bar begins with
+    its session, perhaps days after the last one closed: its open stands from that close on.
     """
 
     def __init__(
         self,
         bars: BarSource,
         clock: Clock,
+        calendar: Calendar,
         instruments: Mapping[str, Instrument],
         *,
         spread: Decimal = DEFAULT_SPREAD,
@@ -125,6 +131,7 @@ class OpeningQuotes:
         """Quote ``instruments`` at the clock's time; see ``BarQuotes`` for the spread."""
         self._bars = bars
         self._clock = clock
+        self._calendar = calendar
         self._instruments = instruments
         self._spread = spread
 
@@ -138,14 +145,33 @@ class OpeningQuotes:
         interval = self._bars.interval_of(symbol)
         if instrument is None or interval is None:
             return NoQuote(symbol, UnknownReason.NO_BARS, "no bars of this symbol are available")
-        step_ms = interval * 1000
-        following = self._bars.closed(symbol, interval, now_ms - 1, now_ms + 2 * step_ms)
-        if not following or following[0].open_time_ms > now_ms + step_ms:
+        if interval == _DAY_SECONDS:
+            bar = self._session_ahead(symbol, instrument.calendar, now_ms)
+        else:
+            bar = self._begins_here(symbol, interval, now_ms)
+        if bar is None:
             return NoQuote(symbol, UnknownReason.GAP, "no bar begins here")
-        bar = following[0]
         opened = bar.open if bar.open == bar.open else bar.close
         bid = (Decimal(repr(opened)) / instrument.price_step).to_integral_value() * instrument.price_step
         ask = ceil_to(bid * (1 + self._spread), instrument.price_step)
         return Quote(
             symbol, scaled(bid, PRICE_SCALE), scaled(ask, PRICE_SCALE), "bars", bar.open_time_ms, now_ms
         )
+
+    def _begins_here(self, symbol: str, interval: int, now_ms: int) -> Bar | None:
+        step_ms = interval * 1000
+        following = self._bars.closed(symbol, interval, now_ms - 1, now_ms + 2 * step_ms)
+        return following[0] if following and following[0].open_time_ms <= now_ms + step_ms else None
+
+    def _session_ahead(self, symbol: str, calendar: str, now_ms: int) -> Bar | None:
+        """Return the daily bar of the session under way, or of the next one."""
+        # a daily bar carries its session's date, so it "opens" up to two days before it closes
+        near = self._calendar.expected_bars(
+            calendar, _DAY_SECONDS, now_ms - 2 * _DAY_MS, now_ms + _LONGEST_CLOSURE_DAYS * _DAY_MS
+        )
+        for open_ms in near:
+            close_ms = self._calendar.bar_close_ms(calendar, _DAY_SECONDS, open_ms)
+            if close_ms > now_ms:
+                found = self._bars.closed(symbol, _DAY_SECONDS, open_ms - 1, close_ms)
+                return found[0] if found and found[0].open_time_ms == open_ms else None
+        return None

@@ -22,7 +22,7 @@ from engine.evaluate.agreement import Agreement
 from engine.language.lower import lower, lower_all
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, LoweredRule, Once
-from engine.model import Fill, Instrument, NoQuote, OrderRequest, OrderSide, Quote
+from engine.model import Fill, Instrument, NoQuote, OrderRequest, OrderSide, Quote, SizedOrder
 from engine.runtime.desk import ALWAYS_OPEN, DAY_SECONDS, BarDesk, history_needed_seconds
 from engine.runtime.guard import drawdown_gate_is_true, drawdown_gates, is_unguarded, protects
 from engine.runtime.journal_port import (
@@ -273,10 +273,20 @@ class Agent:
             calendar, expires_ms = self._calendar_of(symbol), memory.working.expires_ms
             if expires_ms is not None and expires_ms > now_ms:
                 due.append(expires_ms)
-            if calendar != ALWAYS_OPEN and self.ports.calendar.facts(calendar, now_ms).session != "regular":
-                opens = self.ports.calendar.expected_bars(calendar, 60, now_ms + 1, due[0])
-                due += opens[:1]
+            opens_ms = self._opens_ms(calendar, now_ms)
+            if opens_ms > now_ms:
+                due.append(opens_ms)
         return min(due)
+
+    def _opens_ms(self, calendar: str, now_ms: int) -> int:
+        """Return now in a regular session, else when the next one opens."""
+        if calendar == ALWAYS_OPEN or self.ports.calendar.facts(calendar, now_ms).session == "regular":
+            return now_ms
+        for days in (4, 12):
+            minutes = self.ports.calendar.expected_bars(calendar, 60, now_ms, now_ms + days * _DAY_MS)
+            if minutes:
+                return minutes[0]
+        return now_ms
 
     def tend(self) -> Heard:
         """Between two cycles: end what is over, and take in what became of open orders."""
@@ -753,7 +763,6 @@ class Agent:
         sized = decision.order
         assert sized is not None
         rule = self._rule_of(item)
-        good_for = sized.good_for_seconds
         order = OrderRequest(
             "-".join((self._nonce, self.settings.account, str(cycle), decision.symbol, sized.side.value)),
             decision.symbol,
@@ -762,10 +771,20 @@ class Agent:
             sized.limit_price,
             sized.order_type,
             sized.time_in_force,
-            None if good_for is None else moment.now_ms + good_for * 1000,
+            self._expires_ms(item, sized, moment.now_ms),
             moment.now_ms,
         )
         return Intent(order, rule.name, rule.protective, cycle)
+
+    def _expires_ms(self, item: Planned, sized: SizedOrder, now_ms: int) -> int | None:
+        """Return when an order's time to live ends: it begins when the order can be filled at all."""
+        if sized.good_for_seconds is None:
+            return None
+        policy = item.subject.evaluator.policy
+        style = policy.buy_style if sized.side is OrderSide.BUY else policy.sell_style
+        calendar = self._calendar_of(item.decision.symbol)
+        begins_ms = now_ms if style.extended_hours else self._opens_ms(calendar, now_ms)
+        return begins_ms + sized.good_for_seconds * 1000
 
     @staticmethod
     def _rule_of(item: Planned) -> LoweredRule:
