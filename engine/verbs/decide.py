@@ -376,7 +376,8 @@ def after_entry(policy: LoweredPolicy, values: list[float], quantity: int) -> li
     """Return the facts as they would be with the whole order filled at the ask.
 
     Quantity, cost, weight and entries follow the order; a first entry starts its peak at the entry price with
-    ``peak_gain`` and ``held_for`` 0; ``since_order`` and ``since_buy`` are 0.
+    ``peak_gain`` and ``held_for`` 0; ``since_order`` and ``since_buy`` are 0.  What depends on whether it is the
+    first is Unknown where ``held`` is.
     """
     after = list(values)
     slots = {slot.name: index for index, slot in enumerate(policy.slots)}
@@ -390,8 +391,11 @@ def after_entry(policy: LoweredPolicy, values: list[float], quantity: int) -> li
             after[slots[name]] = quantise(value, k) if k and value == value else value
 
     bought, ask, price = quantity / QUANTITY_SCALE, read("ask"), read("price")
-    owned = read("position_qty")
-    first = not read("held") == 1.0
+    owned, held = read("position_qty"), read("held")
+
+    def by_entry(first: float, further: float) -> float:
+        return math.nan if held != held else further if held else first
+
     old_cost = 0.0 if owned == 0 else owned * read("entry_price")
     total = owned + bought
     entry_price = ask if owned == 0 else (old_cost + bought * ask) / total
@@ -405,13 +409,13 @@ def after_entry(policy: LoweredPolicy, values: list[float], quantity: int) -> li
     write("entry_price", entry_price)
     write("last_entry_price", ask)
     write("gain", price / entry_price - 1 if entry_price > 0 else math.nan)
-    write("entries", 1.0 if first else read("entries") + 1)
-    peak = entry_price if first else max(read("peak_price"), entry_price)
+    write("entries", by_entry(1.0, read("entries") + 1))
+    known_peak = max(read("peak_price"), entry_price) if entry_price == entry_price else math.nan
+    peak = by_entry(entry_price, known_peak)
     write("peak_price", peak)
-    write("peak_gain", 0.0 if first else (peak / entry_price - 1 if entry_price > 0 else math.nan))
-    if first:
-        write("held_for", 0.0)
-        write("held_for_bars", 0.0)
+    write("peak_gain", by_entry(0.0, peak / entry_price - 1 if entry_price > 0 else math.nan))
+    write("held_for", by_entry(0.0, read("held_for")))
+    write("held_for_bars", by_entry(0.0, read("held_for_bars")))
     for name in ("since_order", "since_buy", "since_order_bars", "since_buy_bars"):
         write(name, 0.0)
     return after
