@@ -12,8 +12,8 @@ import click
 
 from adapters.bootstrap import AgentFolder, current_agent, open_reader
 from adapters.cli import figures as f
+from adapters.cli.documents import event_document, fill_document, incident_document, order_document
 from adapters.cli.output import ExitCode, Output, common_options
-from adapters.cli.run_view import event_document, fill_document, incident_document, order_document
 from adapters.journal.reading import ReadJournal
 from engine.codes import Disposition, IntentState
 from engine.errors import NotFoundError

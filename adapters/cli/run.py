@@ -134,6 +134,9 @@ def _run(
         view.end(tally, note)
     finally:
         plan.close()
+    if tally.trouble and not stop.asked:
+        click.echo(f"tradectl: the last cycle: {tally.trouble}", err=True)
+        return ExitCode.UNAVAILABLE
     return stop.code
 
 
@@ -141,7 +144,7 @@ def _cycles(plan: RunPlan, cycles: int | None, tally: Tally, view: View, stop: S
     """Run the cycles; return why they ended before the person's number was reached."""
     agent = plan.agent
     due_ms = agent.next_cycle_ms()
-    while not stop.asked and (cycles is None or tally.cycles < cycles):
+    while not stop.asked and (cycles is None or tally.cycles + tally.skipped < cycles):
         if plan.end_ms is not None and due_ms > plan.end_ms:
             return _exhausted(plan, plan.end_ms, tally)
         wake_ms = agent.next_wake_ms()

@@ -57,6 +57,8 @@ class Tally:
     """Counts the cycles of a run."""
 
     cycles: int = 0
+    skipped: int = 0
+    trouble: str = ""  # what stood in the way of the last cycle
     first_ms: int = 0
     last_ms: int = 0
     orders: Counter[str] = field(default_factory=Counter)
@@ -70,12 +72,17 @@ class Tally:
     _last: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, report: CycleReport) -> None:
-        """Count a cycle."""
+        """Count a cycle; one that was skipped decided nothing."""
+        self.trouble = report.halted or report.skipped
+        self.unguarded = report.unguarded
+        if report.skipped:
+            self.skipped += 1
+            self._count(report.fills, (), len(report.incidents))
+            return
         self.cycles += 1
         self.first_ms = self.first_ms or report.at_ms
         self.last_ms = report.at_ms
         self.figures = report.figures
-        self.unguarded = report.unguarded
         self.orders.update(intent.rule for intent in report.intents)
         self._count(report.fills, report.intents, len(report.incidents))
         self._last = {}
@@ -168,6 +175,7 @@ def summary_document(tally: Tally, agent: Agent) -> dict[str, Any]:
     figures = tally.figures
     return {
         "cycles": tally.cycles,
+        "skipped": tally.skipped,
         "first_at": iso(tally.first_ms) if tally.cycles else None,
         "last_at": iso(tally.last_ms) if tally.cycles else None,
         "orders": dict(tally.orders),
@@ -188,6 +196,8 @@ def summary_text(tally: Tally, agent: Agent, name: str, symbols: Sequence[str]) 
     ledger, policy = agent.state.ledger, agent.policy
     if tally.cycles:
         cycles = f"{tally.cycles} cycle{'s' if tally.cycles > 1 else ''}"
+        if tally.skipped:
+            cycles += f" ({tally.skipped} more skipped)"
         time = f"{instant(tally.first_ms)} to {instant(tally.last_ms)}"
         yield from rows(
             "run", [f"{cycles}, {time}   {policy.name} {policy.version} ({policy.digest[:6]})   agent {name}"]

@@ -14,6 +14,7 @@ import click
 
 from adapters.bootstrap import RunPlan
 from adapters.cli import figures as f
+from adapters.cli.documents import event_document, fill_document, incident_document, order_document
 from adapters.cli.run_tally import Tally, missing_facts, summary_document, summary_text
 from engine.codes import Disposition, IntentState, UnknownReason
 from engine.model import Fill
@@ -134,6 +135,7 @@ class LineView:
         """Begin with nothing told."""
         self._told: dict[str, tuple[str, str, int, str, bool]] = {}
         self._width = 0
+        self._trouble = ""
 
     def _print(self, text: str) -> None:
         click.echo(text)
@@ -150,6 +152,11 @@ class LineView:
 
     def cycle(self, report: CycleReport) -> None:
         """Print what is new."""
+        trouble = report.halted or report.skipped
+        if trouble != self._trouble:
+            self._trouble = trouble
+            kind = "halted" if report.halted else "skipped" if report.skipped else "goes on"
+            self._print(self._line(report.at_ms, "", kind, trouble))
         for event in report.events:
             self._event(event)
         for incident in report.incidents:
@@ -331,6 +338,8 @@ class JsonView:
                 "equity": f.money_number(report.figures.equity),
                 "equity_estimated": report.figures.estimated_share,
                 "drawdown": report.figures.drawdown,
+                "halted": report.halted or None,
+                "skipped": report.skipped or None,
                 "unguarded": list(report.unguarded),
                 "decisions": [_decision(symbol_row(item, self._plan.agent)) for item in report.planned],
                 "orders": [order_document(intent) for intent in report.intents],
@@ -369,60 +378,4 @@ def _decision(row: SymbolRow) -> dict[str, Any]:
         "disposition": row.disposition.word,
         "cause": row.cause or None,
         "missing": {fact: reason.word for fact, reason in row.missing.items()},
-    }
-
-
-def order_document(intent: Intent) -> dict[str, Any]:
-    """Return an order as JSON."""
-    order = intent.order
-    return {
-        "client_id": order.client_id,
-        "cycle": intent.cycle,
-        "at": f.iso(order.created_ms),
-        "symbol": order.symbol,
-        "side": order.side.value,
-        "quantity": f.quantity_number(order.quantity),
-        "type": order.order_type.value,
-        "limit_price": f.price_number(order.limit_price),
-        "time_in_force": order.time_in_force.value,
-        "expires_at": None if order.expires_ms is None else f.iso(order.expires_ms),
-        "rule": intent.rule,
-        "protective": intent.protective,
-    }
-
-
-def event_document(event: IntentEvent) -> dict[str, Any]:
-    """Return what became of an order as JSON."""
-    return {
-        "client_id": event.client_id,
-        "at": f.iso(event.at_ms),
-        "state": event.state.word,
-        "filled_quantity": f.quantity_number(event.filled_quantity),
-        "reason": event.reason,
-    }
-
-
-def fill_document(fill: Fill) -> dict[str, Any]:
-    """Return a fill as JSON."""
-    return {
-        "fill_id": fill.fill_id,
-        "client_id": fill.client_id,
-        "at": f.iso(fill.at_ms),
-        "symbol": fill.symbol,
-        "side": fill.side.value,
-        "quantity": f.quantity_number(fill.quantity),
-        "price": f.price_number(fill.price),
-        "notional": f.money_number(fill.notional),
-        "fee": f.money_number(fill.fee),
-    }
-
-
-def incident_document(incident: Incident) -> dict[str, Any]:
-    """Return an incident as JSON."""
-    return {
-        "kind": incident.kind,
-        "at": f.iso(incident.at_ms),
-        "symbol": incident.symbol or None,
-        "client_id": incident.client_id or None,
-        "detail": incident.detail,
     }

@@ -137,12 +137,15 @@ class BarDesk:
     ) -> None:
         symbol, interval = source
         expected = self.expected(symbol, interval, cursor.last_open_ms + 1, now_ms)
-        at = 0
+        at, count = 0, len(bars)
         missing = 0
-        for open_ms in expected:
-            while at < len(bars) and bars[at].open_time_ms < open_ms:
+        for index, open_ms in enumerate(expected):
+            while at < count and bars[at].open_time_ms < open_ms:
                 at += 1  # outside the expected sessions: no part of any indicator
-            if at >= len(bars) or bars[at].open_time_ms != open_ms:
+            if at == count:
+                missing += len(expected) - index
+                break
+            if bars[at].open_time_ms != open_ms:
                 missing += 1
                 continue
             if missing and cursor.started:

@@ -284,10 +284,10 @@ def test_a_terminal_shows_a_table() -> None:
     """On a terminal: a table with each symbol's deciding rule, and the orders above it."""
     import pty
 
+    arguments = ("run", "--policy", QUICK, "--cycles", "9")
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from adapters.cli import main; main()", "run", "--policy", QUICK]
-        + ["--cycles", "9"],
+        [sys.executable, "-c", "from adapters.cli import main; main()", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "140"},
         stdout=theirs,
