@@ -151,30 +151,30 @@ def laid_out(explanation: Explanation, followed: Iterable[str] = ()) -> Iterator
     yield _header(explanation)
     if explanation.why_not is None or explanation.rule is not None:
         decider = f"{explanation.rule}: " if explanation.rule is not None else ""
-        yield from _rows("because", [f"{decider}{explanation.because}"])
+        yield from rows("because", [f"{decider}{explanation.because}"])
     if explanation.order is not None:
-        yield from _rows("order", [explanation.order.text])
+        yield from rows("order", [explanation.order.text])
     yield from followed
     width = max((len(f"{signal.name} {signal.shown}") for signal in explanation.signals), default=0)
-    yield from _rows(
+    yield from rows(
         "signal",
         [f"{f'{signal.name} {signal.shown}':<{width}}   {signal.text}" for signal in explanation.signals],
     )
     if explanation.why_not is None:
-        yield from _rows("rules", _rules(explanation.rules))
-        yield from _rows("gates", _gates(explanation))
-        yield from _rows("limits", _named((limit.name, limit.text) for limit in explanation.limits))
+        yield from rows("rules", _rules(explanation.rules))
+        yield from rows("gates", _gates(explanation))
+        yield from rows("limits", _named((limit.name, limit.text) for limit in explanation.limits))
     else:
         asked = {rule.name for rule in explanation.why_not.rules}
-        yield from _rows("rules", _rules([rule for rule in explanation.rules if rule.name in asked]))
+        yield from rows("rules", _rules([rule for rule in explanation.rules if rule.name in asked]))
         changes = "   or   ".join(change.text for change in explanation.why_not.changes)
-        yield from _rows(f"to {explanation.why_not.action}", [changes or explanation.why_not.text])
+        yield from rows(f"to {explanation.why_not.action}", [changes or explanation.why_not.text])
     assumed = [fact for fact in explanation.facts if fact.origin == Origin.ASSUMED.value]
-    yield from _rows("assumed", _named((f"{fact.name} {fact.shown}", fact.because) for fact in assumed))
+    yield from rows("assumed", _named((f"{fact.name} {fact.shown}", fact.because) for fact in assumed))
     if explanation.why_not is None:
-        yield from _rows("taken as", _named(_taken(explanation)))
-        yield from _rows("missing", _named(_missing(explanation)))
-    yield from _rows("note", explanation.notes)
+        yield from rows("taken as", _named(_taken(explanation)))
+        yield from rows("missing", _named(_missing(explanation)))
+    yield from rows("note", explanation.notes)
 
 
 def _header(explanation: Explanation) -> str:
@@ -184,8 +184,9 @@ def _header(explanation: Explanation) -> str:
     return f"{explanation.symbol}{at}   {policy}   {decision}   ({explanation.position})"
 
 
-def _rows(label: str, rows: Iterable[str]) -> Iterator[str]:
-    for index, row in enumerate(rows):
+def rows(label: str, lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines with a label before the first."""
+    for index, row in enumerate(lines):
         yield f"{label if index == 0 else '':<{_LABEL}}{row}".rstrip()
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from adapters.bootstrap import AgentFolder, current_agent, load_named_policy, open_reader
 from adapters.cli import figures as f
-from adapters.cli.explain import laid_out, traded_listing
+from adapters.cli.documents import event_document, fill_document, order_document
+from adapters.cli.explain import laid_out, rows, traded_listing
 from adapters.cli.instants import parse_instant
 from adapters.cli.output import ExitCode, Output
 from adapters.journal.reading import ReadJournal
-from engine.codes import Action, IntentState
+from engine.codes import Action, Disposition, IntentState
 from engine.errors import NotFoundError
 from engine.language.policy import Policy
 from engine.model import Decision, Fill, WorkingOrder
@@ -132,19 +133,24 @@ def _followed(reader: ReadJournal, stored: StoredDecision) -> list[Followed]:
 
 
 def _told(decision: Decision, layout: Layout) -> str:
-    """Return an action with the rule behind it: SELL by stop-loss."""
-    by = f" by {layout.rules[decision.rule]}" if decision.rule >= 0 else ""
-    return f"{decision.action.name}{by}"
+    """Return an action with the rule behind it: SELL by stop-loss, HOLD (adopted-buy limited)."""
+    action = decision.action.name
+    if decision.rule < 0:
+        return action
+    rule, disposition = layout.rules[decision.rule], Disposition(decision.dispositions[decision.rule])
+    if decision.action is Action.HOLD and disposition is not Disposition.ACTED:
+        return f"{action} ({rule} {disposition.word.replace('_', ' ')})"
+    return f"{action} by {rule}"
 
 
 def _order_rows(recalled: Recalled, orders: Sequence[Followed]) -> Iterator[str]:
     record = recalled.stored.record
     if recalled.vector.situation.working is not None:
-        yield from f.rows("working", [_working_text(recalled.vector.situation.working)])
+        yield from rows("working", [_working_text(recalled.vector.situation.working)])
     if recalled.decision.cancel is not None:
-        yield from f.rows("cancel", ["the working order is cancelled first"])
+        yield from rows("cancel", ["the working order is cancelled first"])
     for order in orders:
-        yield from f.rows("sent", _story(order, record.symbol))
+        yield from rows("sent", _story(order, record.symbol))
 
 
 def _working_text(working: WorkingOrder) -> str:
@@ -175,19 +181,19 @@ def _story(order: Followed, symbol: str) -> Iterator[str]:
 def _recorded_rows(recalled: Recalled, folder: AgentFolder, why_not: Action | None) -> Iterator[str]:
     record, head = recalled.stored.record, recalled.stored.head
     if not recalled.limits_asked and why_not is None:
-        yield from f.rows("limits", ["not asked: nothing wanted to buy"])
+        yield from rows("limits", ["not asked: nothing wanted to buy"])
     was = f"{_told(record.decision, record.layout)} in cycle {head.cycle} of agent {folder.path.name}"
     differences = ", ".join(name.replace("_", " ") for name in recalled.replayed.differences)
     again = _told(recalled.replayed.decision, record.layout)
     if recalled.supposed:
         by = "" if recalled.policy.digest == head.policy.digest else f", by {_policy_text(head)}"
-        yield from f.rows("recorded", [f"{was}{by}; the above is what would have been"])
+        yield from rows("recorded", [f"{was}{by}; the above is what would have been"])
         if differences:
-            yield from f.rows("", [f"decided again as it was: {again} (other: {differences})"])
+            yield from rows("", [f"decided again as it was: {again} (other: {differences})"])
     elif differences:
-        yield from f.rows("recorded", [f"{was}; decided again: {again} (other: {differences})"])
+        yield from rows("recorded", [f"{was}; decided again: {again} (other: {differences})"])
     else:
-        yield from f.rows("recorded", [f"{was}; decided again: the same"])
+        yield from rows("recorded", [f"{was}; decided again: the same"])
 
 
 def _policy_text(head: CycleHead) -> str:
@@ -198,8 +204,6 @@ def _policy_text(head: CycleHead) -> str:
 
 
 def _document(recalled: Recalled, folder: AgentFolder, orders: Sequence[Followed]) -> dict[str, Any]:
-    from adapters.cli.run_view import event_document, fill_document, order_document
-
     record, head = recalled.stored.record, recalled.stored.head
     again = recalled.replayed.decision
     working = recalled.vector.situation.working
