@@ -17,6 +17,9 @@ from hypothesis import settings
 
 from tests import network_guard
 
+# A hook and its fixture: ``pytest_plugins`` would be refused here when only one folder is collected.
+from tests.evidence import evidence, pytest_terminal_summary  # noqa: F401 - pytest finds them by name
+
 _OWN_VARIABLES = ("TRADECTL_SHARED", "TRADECTL_HYPOTHESIS")
 _FOREIGN_PREFIXES = ("TRADECTL_", "APCA_", "ALPACA_", "FINNHUB_", "TWELVEDATA_")
 

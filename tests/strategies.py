@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -276,6 +276,9 @@ class _Builder:
             when = when_entry
         measure = rng.choice((Measure.MONEY, Measure.QUANTITY))
         sized = action is Action.BUY or (action is Action.SELL and self.chance(50))
+        size = self.term(True, 100) if sized else None
+        if size is not None and action is Action.BUY and self.shape.coherent:
+            size = self.entry_term(size)
         return LoweredRule(
             name=f"rule-{index}",
             priority=100 - index,
@@ -283,7 +286,7 @@ class _Builder:
             protective=action is Action.SELL and self.chance(35),
             when=when,
             when_entry=when_entry,
-            size=self.term(True, 100) if sized else None,
+            size=size,
             size_measure=measure,
             additive=False,
             min_step=0.05,
@@ -414,7 +417,7 @@ def _random_value(slot: FactSlot, rng: random.Random) -> float:
     return rng.choice((1e300, -1e300, 1e-300, 1.7e308, 2.0**52, 2.0**53, 3e15, 4503599627370497.0))
 
 
-def _move_to_boundary(policy: LoweredPolicy, values: list[float], rng: random.Random) -> None:
+def move_to_boundary(policy: LoweredPolicy, values: list[float], rng: random.Random) -> None:
     """Change one fact so that an atom holds, fails or turns by a single step."""
     atom = rng.choice(policy.atoms)
     for term, other in ((atom.left, atom.right), (atom.right, atom.left)):
@@ -427,7 +430,7 @@ def _move_to_boundary(policy: LoweredPolicy, values: list[float], rng: random.Ra
             return
 
 
-def _state(policy: LoweredPolicy, signal: LoweredSignal, values: list[float], rng: random.Random) -> None:
+def _state(signal: LoweredSignal, values: list[float], rng: random.Random) -> None:
     stated = [NAN] * 5
     if rng.randrange(4):
         stated = [
@@ -447,9 +450,8 @@ def random_case(policy: LoweredPolicy, rng: random.Random, unknown_percent: int 
     the evaluation is arbitrary.
     """
     values = [_random_value(slot, rng) for slot in policy.slots]
-    if policy.atoms:
-        for _ in range(rng.choice((0, 1, 2, 4))):
-            _move_to_boundary(policy, values, rng)
+    for _ in range(rng.choice((0, 1, 2, 4))):
+        move_to_boundary(policy, values, rng)
     facts = fact_slots(policy)
     if rng.randrange(100) < unknown_percent:
         for slot in rng.sample(facts, rng.choice((1, 1, 2, 3))):
@@ -458,7 +460,7 @@ def random_case(policy: LoweredPolicy, rng: random.Random, unknown_percent: int 
     for index, signal in enumerate(policy.signals):
         if rng.randrange(5) == 0:
             stated |= 1 << index
-            _state(policy, signal, values, rng)
+            _state(signal, values, rng)
     if rng.randrange(4) == 0:
         would_exit = rng.getrandbits(len(policy.rules))
     if rng.randrange(4) == 0:
@@ -466,11 +468,23 @@ def random_case(policy: LoweredPolicy, rng: random.Random, unknown_percent: int 
     return Case(values, stated, would_exit, would_exit_unknown)
 
 
+def completed(policy: LoweredPolicy, case: Case, rng: random.Random) -> list[float]:
+    """Return the facts of a case with something known for each that is Unknown."""
+    values = list(case.values)
+    unknown = [slot for slot in fact_slots(policy) if values[slot] != values[slot]]
+    for slot in unknown:
+        values[slot] = _random_value(policy.slots[slot], rng)
+    for index, signal in enumerate(policy.signals):
+        if case.stated >> index & 1 and values[signal.slots[0]] != values[signal.slots[0]]:
+            _state(signal, values, rng)
+    for _ in range(rng.choice((0, 2, 4))):
+        moved = list(values)
+        move_to_boundary(policy, moved, rng)
+        for slot in unknown:
+            values[slot] = moved[slot]
+    return values
+
+
 def without_bits(case: Case) -> Case:
     """Return the case with no entry tried."""
     return case._replace(would_exit=0, would_exit_unknown=0)
-
-
-def with_selection(policy: LoweredPolicy, selection: Selection) -> LoweredPolicy:
-    """Return the policy with another hit policy."""
-    return replace(policy, selection=selection)

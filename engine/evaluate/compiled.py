@@ -15,7 +15,8 @@ import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from engine.codes import Action, Disposition, Side, Truth
 from engine.evaluate.verdict import WOULD_EXIT, Verdict
@@ -38,6 +39,7 @@ from engine.lowered import (
 )
 from engine.units import GRID_PER_UNIT, Measure, quantise
 
+_T = TypeVar("_T")
 _NAN = math.nan
 _CACHE_ENTRIES = 4096
 """Bound of each cache below; a policy in use meets some dozens of different keys."""
@@ -55,82 +57,63 @@ def _finite(value: float) -> float:
     return value if value - value == 0.0 else _NAN
 
 
-def _quantise_far(value: float, steps_per_unit: float) -> float:
-    """Quantise what is too large for the quick way, or not finite."""
+def _on_grid(value: float, steps_per_unit: float) -> float:
+    """Quantise a number; NaN for one that is not finite."""
+    scaled = value * steps_per_unit
+    if -_ROUND_BELOW < scaled < _ROUND_BELOW:
+        return (scaled + _ROUND_BY - _ROUND_BY) / steps_per_unit
     return quantise(value, int(steps_per_unit)) if value - value == 0.0 else _NAN
 
 
-class _Members(dict[int, tuple[int, ...]]):
-    """The positions of the bits of a mask, ascending."""
+class _Cache(dict[int, _T]):
+    """A function of an integer that remembers what it returned."""
 
-    def __missing__(self, mask: int) -> tuple[int, ...]:
+    def __init__(self, make: Callable[[int], _T]) -> None:
+        self._make = make
+
+    def __missing__(self, key: int) -> _T:
         if len(self) >= _CACHE_ENTRIES:
             self.clear()
-        members = tuple(position for position in range(mask.bit_length()) if mask >> position & 1)
-        self[mask] = members
-        return members
+        value = self[key] = self._make(key)
+        return value
 
 
-class _Truths(dict[int, bytes]):
-    """The truth of each of ``count`` rules, by ``true_mask | unknown_mask << count``."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __missing__(self, masks: int) -> bytes:
-        if len(self) >= _CACHE_ENTRIES:
-            self.clear()
-        # The masks are disjoint, so the two bits of a rule are its truth.
-        truths = bytes(
-            (masks >> rule & 1) * Truth.TRUE + (masks >> rule + self._count & 1) * Truth.UNKNOWN
-            for rule in range(self._count)
-        )
-        self[masks] = truths
-        return truths
+def _members(mask: int) -> tuple[int, ...]:
+    """Return the positions of the bits of a mask, ascending."""
+    return tuple(position for position in range(mask.bit_length()) if mask >> position & 1)
 
 
-class _Quiet(dict[int, Verdict]):
-    """The verdict where no rule is true, by the mask of the Unknown ones."""
+def _truths(count: int, masks: int) -> bytes:
+    """Return the truth of each of ``count`` rules, from ``true_mask | unknown_mask << count``."""
+    # The masks are disjoint.
+    return bytes(
+        (masks >> rule & 1) * Truth.TRUE + (masks >> rule + count & 1) * Truth.UNKNOWN
+        for rule in range(count)
+    )
 
-    def __init__(self, count: int, truths: _Truths) -> None:
-        self._count = count
-        self._truths = truths
 
-    def __missing__(self, unknown: int) -> Verdict:
-        if len(self) >= _CACHE_ENTRIES:
-            self.clear()
-        count = self._count
-        verdict = Verdict(-1, self._truths[unknown << count], bytes(count), (-1,) * count)
-        self[unknown] = verdict
-        return verdict
+def _quiet(count: int, unknown: int) -> Verdict:
+    """Return the verdict where no rule is true, from the mask of the Unknown ones."""
+    return Verdict(-1, _truths(count, unknown << count), bytes(count), (-1,) * count)
 
 
 _VOTES_BUY, _VOTES_SELL, _VOTES_HOLD = 1, 2, 3
 _UNKNOWN_SIGNAL = (_NAN,) * 5
 
 
-class _Tally(dict[int, tuple[float, ...]]):
-    """The five slots of a signal, by its ballots: two bits for each vote, in order."""
-
-    def __init__(self, votes: tuple[LoweredVote, ...]) -> None:
-        self._votes = votes
-
-    def __missing__(self, ballots: int) -> tuple[float, ...]:
-        if len(self) >= _CACHE_ENTRIES:
-            self.clear()
-        cast_for = [0, 0, 0, 0]
-        for position, vote in enumerate(self._votes):
-            ballot = ballots >> 2 * position & 3
-            cast_for[ballot] += vote.hold_weight if ballot == _VOTES_HOLD else vote.weight
-        weights = cast_for[1:]
-        ranked = sorted(weights)
-        side, confidence = Side.NONE, 0.0
-        if ranked[2] > ranked[1]:
-            side = (Side.BUY, Side.SELL, Side.HOLD)[weights.index(ranked[2])]
-            confidence = quantise(ranked[2] / sum(weights), 100)
-        counted = (float(side), confidence, *(weight / 1_000_000 for weight in weights))
-        self[ballots] = counted
-        return counted
+def _tally(votes: tuple[LoweredVote, ...], ballots: int) -> tuple[float, ...]:
+    """Return the five slots of a signal from its ballots: two bits for each vote, in order."""
+    weights = [0, 0, 0]
+    for position, vote in enumerate(votes):
+        ballot = ballots >> 2 * position & 3
+        if ballot:
+            weights[ballot - 1] += vote.hold_weight if ballot == _VOTES_HOLD else vote.weight
+    _, second, first = sorted(weights)
+    side, confidence = Side.NONE, 0.0
+    if first > second:
+        side = (Side.BUY, Side.SELL, Side.HOLD)[weights.index(first)]
+        confidence = quantise(first / sum(weights), 100)
+    return (float(side), confidence, *(weight / 1_000_000 for weight in weights))
 
 
 # --- conditions as text -------------------------------------------------------------------------
@@ -242,7 +225,7 @@ _NAMESPACE: dict[str, Any] = {
     "log": math.log,
     "bisect": bisect_right,
     "finite": _finite,
-    "far": _quantise_far,
+    "on_grid": _on_grid,
     "UNKNOWN_SIGNAL": _UNKNOWN_SIGNAL,
     "Verdict": Verdict,
     "new": tuple.__new__,
@@ -322,8 +305,9 @@ class _Function:
 
     def _steps(self, by: _Number, thresholds: tuple[float, ...], values: tuple[float, ...]) -> _Number:
         at = self._temporary()
-        table = f"({', '.join(map(repr, values))},)[bisect(({', '.join(map(repr, thresholds))},), {at}) - 1]"
-        text = f"({table} if ({at} := {_checked(by)}) >= {_literal(thresholds[0])} else nan)"
+        first, *others = thresholds
+        table = f"({', '.join(map(repr, values))},)[bisect([{', '.join(map(repr, others))}], {at})]"
+        text = f"({table} if ({at} := {_checked(by)}) >= {_literal(first)} else nan)"
         return _Number(text, finite=True, depth=by.depth + 1)
 
     def _arithmetic(self, operator: Operator, operands: list[_Number]) -> _Number:
@@ -356,12 +340,7 @@ class _Function:
 
     def on_grid(self, term: Term, steps_per_unit: int) -> str:
         """Return a term put on a grid, as an expression; NaN where Unknown."""
-        value, scaled, steps = self._temporary(), self._temporary(), repr(float(steps_per_unit))
-        multiplied = f"({scaled} := ({value} := {self.number(term).text}) * {steps})"
-        text = (
-            f"(({scaled} + {_ROUND_BY!r} - {_ROUND_BY!r}) / {steps} "
-            f"if -{_ROUND_BELOW!r} < {multiplied} < {_ROUND_BELOW!r} else far({value}, {steps}))"
-        )
+        text = f"on_grid({self.number(term).text}, {float(steps_per_unit)!r})"
         if _is_constant(term):
             return _literal(eval(text, _NAMESPACE.copy()))
         return text
@@ -384,10 +363,23 @@ class _Function:
         if node not in self._apart:
             return self._holds(node, wanted)
         if node not in self._nodes:
-            true, false = self._holds(node, True), self._holds(node, False)
-            self._nodes[node] = name = f"n{node}"
-            self._ahead.append(f"{name} = 0 if {false.text} else 1 if {true.text} else 2")
+            # From the bottom up, so that no depth of nesting is too deep.
+            for part in self._parts_apart(node):
+                true, false = self._holds(part, True), self._holds(part, False)
+                self._nodes[part] = name = f"n{part}"
+                self._ahead.append(f"{name} = 0 if {false.text} else 1 if {true.text} else 2")
         return _Condition(f"{self._nodes[node]} == {int(wanted)}")
+
+    def _parts_apart(self, node: int) -> list[int]:
+        """Return the nodes at and below ``node`` that want a variable and have none, children first."""
+        found: set[int] = set()
+        waiting = [node]
+        while waiting:
+            part = waiting.pop()
+            if part not in self._nodes and part not in found:
+                found.add(part)
+                waiting += self._policy.nodes[part].children
+        return sorted(found & self._apart)
 
     def _holds(self, node: int, wanted: bool) -> _Condition:
         lowered = self._policy.nodes[node]
@@ -421,6 +413,10 @@ class _Function:
 
     def decide(self, node: int, when_true: list[str], when_unknown: list[str]) -> list[str]:
         """Return statements that do nothing where the node is false."""
+        if when_true == when_unknown:
+            return _branches([(self.holds(node, False), [])], when_true)
+        if not when_unknown:
+            return _branches([(self.holds(node, True), when_true)], [])
         return _branches([(self.holds(node, False), []), (self.holds(node, True), when_true)], when_unknown)
 
     # --- signals
@@ -428,15 +424,17 @@ class _Function:
     def signal(self, index: int, signal: LoweredSignal) -> list[str]:
         """Return the statements that count a signal's votes (unless it is stated) and write its slots.
 
-        ``b`` holds the ballots; ``y`` is 0 where every vote is known, 1 where only votes that may
-        abstain are Unknown, and more otherwise.
+        ``b`` holds the ballots; ``y`` and ``z`` say whether the signal is Unknown, as exits read it and as
+        entries do.
         """
-        lines = ["b = y = 0"]
-        for position, vote in enumerate(signal.votes):
-            lines += self._vote(position, vote)
-        writes = [(signal.slots, f"TALLY{index}[b] if y < 2 else UNKNOWN_SIGNAL")]
+        flags = {"y": signal.slots}
         if signal.entry_slots != signal.slots:
-            writes.append((signal.entry_slots, f"UNKNOWN_SIGNAL if y else TALLY{index}[b]"))
+            flags["z"] = signal.entry_slots
+        lines = ["b = 0", *(f"{flag} = False" for flag in flags)]
+        for position, vote in enumerate(signal.votes):
+            raised = [flag for flag in flags if flag == "z" or not vote.abstain]
+            lines += self._vote(position, vote, [f"{flag} = True" for flag in raised])
+        writes = [(slots, f"UNKNOWN_SIGNAL if {flag} else TALLY{index}[b]") for flag, slots in flags.items()]
         for slots, value in writes:
             names = ", ".join(self.fact(slot) for slot in slots)
             first, last = slots[0], slots[-1]
@@ -447,14 +445,13 @@ class _Function:
             lines.append(f"{names} = {places} = {value}")
         return [f"if not stated & {1 << index}:", *_indented(lines)]
 
-    def _vote(self, position: int, vote: LoweredVote) -> list[str]:
+    def _vote(self, position: int, vote: LoweredVote, unknown: list[str]) -> list[str]:
         def casts(ballot: int, weight: int) -> list[str]:
-            return [f"b += {ballot << 2 * position}"] if weight else []
+            return [f"b |= {ballot << 2 * position}"] if weight else []
 
         def truth(node: int) -> tuple[_Condition, _Condition]:
             return (self.holds(node, False), self.holds(node, True)) if node >= 0 else (_ALWAYS, _NEVER)
 
-        unknown = [f"y |= {1 if vote.abstain else 2}"]
         no_buy, buy = truth(vote.buy)
         no_sell, sell = truth(vote.sell)
         neither = casts(_VOTES_HOLD, vote.hold_weight)
@@ -507,16 +504,12 @@ def _mask(positions: Iterable[int]) -> int:
     return sum(1 << position for position in positions)
 
 
-_FIRST = "({0} & -{0}).bit_length() - 1"
-"""The position of the lowest bit."""
-
-
 class _Generator:
     """Writes the functions of one policy and the tables they read."""
 
     def __init__(self, policy: LoweredPolicy) -> None:
         self._policy = policy
-        rules, gates = policy.rules, policy.gates
+        rules = policy.rules
         self._count = len(rules)
         of = {action: _mask(i for i, rule in enumerate(rules) if rule.action is action) for action in Action}
         self._buys, self._sells, self._holds = of[Action.BUY], of[Action.SELL], of[Action.HOLD]
@@ -524,23 +517,22 @@ class _Generator:
         self._apart = self._nodes_apart()
         # Equal nodes count as one.
         self._first = {node: index for index, node in reversed(list(enumerate(policy.nodes)))}
-        truths = _Truths(self._count)
-        speaking = [self._speaking(index, rule) for index, rule in enumerate(rules)]
+        protective = _mask(i for i, rule in enumerate(rules) if rule.protective)
+        self._protective, self._ordinary = self._sells & protective, self._sells & ~protective
+        self._gates = tuple(_mask(self._speaking(index, rule)) for index, rule in enumerate(rules))
         self.namespace: dict[str, Any] = {
             **_NAMESPACE,
-            "MEMBERS": _Members(),
-            "TRUTHS": truths,
-            "QUIET": _Quiet(self._count, truths),
-            # Of each rule, the gates that veto it when definitely true, and when Unknown.
-            "BY_TRUE": tuple(map(_mask, speaking)),
-            "BY_UNKNOWN": tuple(
-                0 if rule.protective else _mask(g for g in speaks if not gates[g].pass_if_unknown)
-                for rule, speaks in zip(rules, speaking, strict=True)
-            ),
+            "MEMBERS": _Cache(_members),
+            "TRUTHS": _Cache(partial(_truths, self._count)),
+            "QUIET": _Cache(partial(_quiet, self._count)),
+            "GATES": self._gates,
             # Of each rule, the ones whose Unknown withholds it if it is an entry.
             "WITHHOLDING": tuple(self._sells | (1 << index) - 1 for index in range(self._count)),
             "SAME_ACTION": tuple(of[rule.action] for rule in rules),
-            **{f"TALLY{index}": _Tally(signal.votes) for index, signal in enumerate(policy.signals)},
+            **{
+                f"TALLY{index}": _Cache(partial(_tally, signal.votes))
+                for index, signal in enumerate(policy.signals)
+            },
         }
 
     def _speaking(self, index: int, rule: LoweredRule) -> list[int]:
@@ -653,69 +645,86 @@ class _Generator:
             lines += _branches([(function.holds(part, False), [])], inner) if count > 1 else inner
         return lines
 
-    def _gates(
-        self, function: _Function, wanted: Callable[[LoweredGate], bool], entry: bool, names: str
-    ) -> list[str]:
-        """Add the wanted gates to two masks: definitely true, and Unknown."""
-        lines: list[str] = []
-        for index, gate in enumerate(self._policy.gates):
-            if wanted(gate):
-                true, unknown = ([f"{name} |= {1 << index}"] for name in names)
-                lines += function.decide(gate.when_entry if entry else gate.when, true, unknown)
-        return lines
+    def _stopping(self, rules: int) -> int:
+        """Return the gates that can veto any of these rules."""
+        stopping = 0
+        for rule, gates in enumerate(self._gates):
+            if rules >> rule & 1:
+                stopping |= gates
+        return stopping
 
     def _exits(self, function: _Function, stands: list[str]) -> list[str]:
-        """Veto the sells; those no gate stops do ``stands``."""
+        """Veto the sells; those no gate stops do ``stands``.
+
+        ``g`` and ``h`` are the gates that stop ordinary and protective sells.
+        """
         if not self._sells:
             return []
-        gates = self._gates(function, lambda gate: gate.vetoes_sell or gate.vetoes_protective, False, "gh")
+        ordinary, protective = self._stopping(self._ordinary), self._stopping(self._protective)
+        lines: list[str] = []
+        for index, gate in enumerate(self._policy.gates):
+            stops = [f"g |= {1 << index}"] if ordinary >> index & 1 else []
+            stops_protective = [f"h |= {1 << index}"] if protective >> index & 1 else []
+            if stops or stops_protective:
+                unknown = [] if gate.pass_if_unknown else stops
+                lines += function.decide(gate.when, stops + stops_protective, unknown)
         return [
-            f"if m & {self._sells}:",
-            *_indented(["g = h = 0", *gates]),
-            f"    for r in MEMBERS[m & {self._sells}]:",
-            "        k = g & BY_TRUE[r] | h & BY_UNKNOWN[r]",
+            f"e = m & {self._sells}",
+            "if e:",
+            *_indented(["g = h = 0", *lines]),
+            "    for r in MEMBERS[e]:",
+            f"        k = (h if {self._protective} >> r & 1 else g) & GATES[r]",
             "        if k:",
             f"            d[r] = {int(Disposition.VETOED)}",
-            f"            c[r] = {_FIRST.format('k')}",
+            "            c[r] = MEMBERS[k][0]",
             "        else:",
             *_indented(_indented(_indented(stands))),
         ]
 
     def _entries(self, function: _Function) -> list[str]:
-        """Veto and withhold the buys; add to ``s`` the ones that stand."""
+        """Veto and withhold the buys; add to ``s`` the ones that stand.
+
+        ``p`` and ``q`` are the gates that are definitely true and Unknown, as entries read them; ``a``
+        the buys that none stops.  A gate that is not definitely false and speaks of every buy leaves
+        none to withhold, and is in ``p``.
+        """
         if not self._buys:
             return []
         would_exit = next((i for i, gate in enumerate(self._policy.gates) if gate.name == WOULD_EXIT), -1)
-        buy_gates = self._gates(function, lambda gate: gate.vetoes_buy, True, "pq")
-        other_gates = self._gates(
-            function,
-            lambda gate: (gate.vetoes_sell or gate.vetoes_protective) and not gate.vetoes_buy,
-            True,
-            "pq",
-        )
+        stops_buys, stops_sells = self._stopping(self._buys), self._stopping(self._ordinary)
+        buy_gates: list[str] = []
+        sell_gates: list[str] = []
+        for index, gate in enumerate(self._policy.gates):
+            true, unknown = [f"p |= {1 << index}"], [f"q |= {1 << index}"]
+            if stops_buys >> index & 1:
+                buy_gates += function.decide(gate.when_entry, true, true if gate.only_rule < 0 else unknown)
+            elif stops_sells >> index & 1:
+                sell_gates += function.decide(gate.when_entry, true, [] if gate.pass_if_unknown else unknown)
         withheld = [
             *self._entry_readings(function),
             f"k = j | would_exit_unknown & ~would_exit & {self._buys}",
-            *(_branches([(_Condition(f"i & {self._sells}"), other_gates)], []) if other_gates else []),
-            f"for r in MEMBERS[i & {self._buys | self._sells}]:",
-            "    if not p & BY_TRUE[r] and q & BY_UNKNOWN[r]:",
+            *sell_gates,
+            # True, but stopped by Unknown gates only.
+            "for r in MEMBERS[i]:",
+            "    if not p & GATES[r] and q & GATES[r]:",
             "        k |= 1 << r",
             "for r in MEMBERS[a]:",
-            "    x = k & WITHHOLDING[r]",
-            "    if x:",
+            "    v = k & WITHHOLDING[r]",
+            "    if v:",
             f"        d[r] = {int(Disposition.UNKNOWN)}",
-            f"        c[r] = {_FIRST.format('x')}",
+            "        c[r] = MEMBERS[v][0]",
             "    else:",
             "        s |= 1 << r",
         ]
         return [
-            f"if m & {self._buys}:",
+            f"e = m & {self._buys}",
+            "if e:",
             *_indented(["p = q = a = 0", *buy_gates]),
-            f"    for r in MEMBERS[m & {self._buys}]:",
-            "        k = p & BY_TRUE[r] | q & BY_UNKNOWN[r]",
+            "    for r in MEMBERS[e]:",
+            "        k = (p | q) & GATES[r]",
             "        if k:",
             f"            d[r] = {int(Disposition.VETOED)}",
-            f"            c[r] = {_FIRST.format('k')}",
+            "            c[r] = MEMBERS[k][0]",
             "        elif (would_exit | would_exit_unknown) >> r & 1:",
             f"            d[r] = {int(Disposition.VETOED)}",
             f"            c[r] = {would_exit}",
@@ -726,15 +735,17 @@ class _Generator:
         ]
 
     def _entry_readings(self, function: _Function) -> list[str]:
-        """Set ``i`` and ``j``: the rules that are true and Unknown as entries read them."""
+        """Set ``i`` and ``j``, as entries read the rules: true (what Unknown gates may stop) and Unknown."""
         lines: list[str] = []
+        stoppable = self._buys | self._ordinary
         differing = 0
         for index, rule in enumerate(self._policy.rules):
             if rule.when_entry != rule.when:
                 differing |= 1 << index
-                lines += function.decide(rule.when_entry, [f"i |= {1 << index}"], [f"j |= {1 << index}"])
+                true = [f"i |= {1 << index}"] if stoppable >> index & 1 else []
+                lines += function.decide(rule.when_entry, true, [f"j |= {1 << index}"])
         same = (1 << self._count) - 1 & ~differing
-        return [f"i = m & {same}", f"j = u & {same}", *lines] if differing else ["i = m", "j = u"]
+        return [f"i = m & {stoppable & same}", f"j = u & {same}", *lines]
 
     def _settle(self, standing: str, concurring: str) -> list[str]:
         """Give the standing candidates their dispositions; ``w`` won."""
@@ -750,13 +761,12 @@ class _Generator:
     def _exits_first(self, function: _Function) -> list[str]:
         trims = self._trims()
         stands = ["s |= 1 << r"]
+        winner: list[str] = []
         if trims:
-            self.namespace["TRIMS"] = trims
             levels = " ".join(f"level{index}(values) if r == {index} else" for index in trims)
-            stands += [f"l = {levels} 0.0", "if w < 0 or l < o:", "    w, o = r, l"]
-            winner = []
+            stands += [f"l = {levels} 0.0", "if w == -1 or l < o:", "    w, o = r, l"]
         else:
-            winner = [f"w = {_FIRST.format('s')}"]
+            winner = ["w = MEMBERS[s][0]"]
         return [
             "s = 0",
             "w = -1",
@@ -769,7 +779,7 @@ class _Generator:
                     f"s = m & {self._holds}",
                     *self._entries(function),
                     "if s:",
-                    f"    w = {_FIRST.format('s')}",
+                    "    w = MEMBERS[s][0]",
                     *_indented(self._settle("s", "SAME_ACTION[w]")),
                 ]
             ),
@@ -782,7 +792,7 @@ class _Generator:
             *self._exits(function, ["s |= 1 << r"]),
             *self._entries(function),
             "if s:",
-            f"    w = {_FIRST.format('s')}",
+            "    w = MEMBERS[s][0]",
             *_indented(self._settle("s", "SAME_ACTION[w]")),
         ]
 
@@ -794,8 +804,8 @@ class _Generator:
         for index, rule in enumerate(self._policy.rules):
             if rule.action is Action.SELL:
                 true = [f"return ({int(Truth.TRUE)}, {index})"]
-                lines += function.decide(rule.when_entry, true, ["if k < 0:", f"    k = {index}"])
-        lines.append(f"return ({int(Truth.FALSE)}, -1) if k < 0 else ({int(Truth.UNKNOWN)}, k)")
+                lines += function.decide(rule.when_entry, true, ["if k == -1:", f"    k = {index}"])
+        lines.append(f"return ({int(Truth.FALSE)}, -1) if k == -1 else ({int(Truth.UNKNOWN)}, k)")
         function.phase(lines)
         return function.text("standing_exit(values, stated=0)")
 
@@ -806,7 +816,9 @@ class _Generator:
         return function.text(f"{name}(values)")
 
     def _trims(self) -> tuple[int, ...]:
-        """Return the sells that may leave something."""
+        """Return the sells that may leave something, where that decides."""
+        if not self._exits_come_first:
+            return ()
         rules = enumerate(self._policy.rules)
         return tuple(i for i, rule in rules if rule.action is Action.SELL and rule.size is not None)
 
@@ -820,8 +832,8 @@ class _Generator:
             [
                 f"x = size{index}(values)",
                 f"x = x if x <= {owned} else {owned} if {owned} < x else nan",
-                f"x = far(x{price}, {float(GRID_PER_UNIT[Measure.MONEY])!r})",
-                "return inf if x != x else x if x > 0.0 else 0.0",
+                f"x = on_grid(x{price}, {float(GRID_PER_UNIT[Measure.MONEY])!r})",
+                "return inf if x != x else max(0.0, x)",
             ]
         )
         return function.text(f"level{index}(values)")
@@ -840,7 +852,8 @@ class _StandingExitFunction(Protocol):
 class CompiledEvaluator:
     """One function per policy, made when constructed; see ``Evaluator`` for the meaning.
 
-    ``source`` is the generated text.  An instance may be used from one thread at a time.
+    ``source`` is the generated text and ``namespace`` what it was executed in.  An instance may be
+    used from one thread at a time.
     """
 
     policy: LoweredPolicy
@@ -852,8 +865,12 @@ class CompiledEvaluator:
         generator = _Generator(policy)
         self.policy = policy
         self.source = generator.source()
-        namespace = generator.namespace
-        exec(compile(self.source, "<compiled policy>", "exec"), namespace)
+        exec(compile(self.source, "<compiled policy>", "exec"), generator.namespace)
+        self._bind(generator.namespace)
+
+    def _bind(self, namespace: dict[str, Any]) -> None:
+        policy = self.policy
+        self.namespace = namespace
         self.verdict = namespace["verdict"]
         self.standing_exit = namespace["standing_exit"]
         read = Callable[[list[float]], float]

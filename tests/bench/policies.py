@@ -318,7 +318,7 @@ def twelve_rules(selection: Selection = Selection.EXITS_FIRST) -> LoweredPolicy:
 
 
 NAN: Final = math.nan
-_POSITION: Final = ("entry_price", "peak_price", "gain", "peak_gain", "held_for")
+POSITION_MEMORY: Final = ("entry_price", "peak_price", "gain", "peak_gain", "held_for")
 _CAP: Final = 3650 * 86400.0
 
 
@@ -377,7 +377,7 @@ def market_facts(rng: random.Random) -> list[float]:
         "tradable": 1.0,
     }
     if not held:
-        facts.update(dict.fromkeys(_POSITION, NAN))
+        facts.update(dict.fromkeys(POSITION_MEMORY, NAN))
     if rng.random() < 0.05:
         facts[rng.choice(sorted(facts))] = NAN
     values = [
