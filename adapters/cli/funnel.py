@@ -1,10 +1,10 @@
-"""``tradectl funnel``: each directional signal from birth to its one disposition."""
+"""``tradectl funnel``: each directional signal, and each proposal, from birth to its one disposition."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -13,8 +13,9 @@ from adapters.cli import figures as f
 from adapters.cli.explain_journal import require_decided
 from adapters.cli.instants import parse_instant
 from adapters.cli.output import ExitCode, Output, common_options
+from engine.codes import Disposition
 from engine.runtime.replay import count_funnel
-from engine.verbs.funnel import Funnel, FunnelRow
+from engine.verbs.funnel import Counted, Funnel, FunnelRow
 
 SCHEMA: Final = "funnel-v1"
 
@@ -36,12 +37,12 @@ def command(
     to_time: str | None,
     recount: bool,
 ) -> ExitCode:
-    """Count what became of each directional signal.
+    """Count what became of each directional signal, and of what each rule proposed.
 
     A signal that says buy or sell on one bar of a symbol is one instance, whatever the number of cycles in
-    which it stands; its one disposition is the furthest that it reached.  The numbers add up.  With
-    --recount the reference evaluator decides every record again from its facts; exit code 1 if it counts
-    otherwise.
+    which it stands; its one disposition is the furthest that it reached.  A rule's proposals are counted
+    alike.  The numbers add up.  With --recount the reference evaluator decides every record again from its
+    facts; exit code 1 if it counts otherwise.
     """
     from_ms = None if from_time is None else parse_instant(from_time, "--from")
     to_ms = None if to_time is None else parse_instant(to_time, "--to")
@@ -64,8 +65,8 @@ def command(
                 "symbol": symbol,
                 "from": None if from_ms is None else f.iso(from_ms),
                 "to": None if to_ms is None else f.iso(to_ms),
-                **asdict(counted),
-                "recount": None if again is None else {"equal": again == counted, **asdict(again)},
+                **_document(counted),
+                "recount": None if again is None else {"equal": again == counted, **_document(again)},
             }
         )
     else:
@@ -73,67 +74,91 @@ def command(
     return ExitCode.OK if again is None or again == counted else ExitCode.FINDING
 
 
+def _document(funnel: Funnel) -> dict[str, Any]:
+    signals, candidates = asdict(funnel.signals), asdict(funnel.candidates)
+    for row in signals["rows"]:
+        row["signal"] = row.pop("name")
+    for row in candidates["rows"]:
+        row["action"] = row.pop("side")
+        del row["name"]
+    return {"decisions": funnel.decisions, "signals": signals, "candidates": candidates}
+
+
 # --- for people -------------------------------------------------------------------------------
 
-_HEADINGS: Final = ("signal", "disposition", "rule", "settled by", "instances", "cycles")
+_BY_SIGNAL: Final = ("signal", "disposition", "rule", "settled by", "instances", "cycles")
+_BY_RULE: Final = ("rule", "disposition", "", "settled by", "instances", "cycles")
 
 
 def _lines(funnel: Funnel, again: Funnel | None, agent: str) -> Iterator[str]:
-    table: list[Sequence[str]] = [_HEADINGS]
-    shown = ""
-    for key in dict.fromkeys((row.signal, row.side) for row in funnel.rows):
-        rows = [row for row in funnel.rows if (row.signal, row.side) == key]
-        for row in rows:
-            name = f"{row.signal} {row.side.upper()}"
-            table.append(_cells("" if name == shown else name, row))
-            shown = name
-        table.append(("", "total", "", "", *_numbers(rows)))
-    if funnel.rows:
-        yield from _aligned(table)
-    yield (
-        f"agent {agent}: {_counted(funnel.decisions, 'decision')}; a signal had a side "
-        f"{_counted(funnel.cycles, 'time')}: {_counted(funnel.instances, 'instance')}"
-        + (f" ({funnel.open} still open: on their symbol's last bar)" if funnel.open else "")
-    )
-    if funnel.rows:
-        by_disposition: dict[str, int] = {}
-        for row in funnel.rows:
-            by_disposition[row.disposition] = by_disposition.get(row.disposition, 0) + row.instances
-        parts = " + ".join(
-            f"{count} {word.replace('_', ' ')}" for word, count in by_disposition.items() if count
+    yield f"agent {agent}: {_many(funnel.decisions, 'decision')}"
+    for headings, counted, noun in (
+        (_BY_SIGNAL, funnel.signals, "signal"),
+        (_BY_RULE, funnel.candidates, "proposal"),
+    ):
+        yield ""
+        yield from _table(headings, counted)
+        yield (
+            f"{_many(counted.instances, noun)} in {_many(counted.cycles, 'cycle')}"
+            + (f", {counted.open} still open: on the last bar of their symbol" if counted.open else "")
         )
-        yield f"it adds up: {parts} = {funnel.instances}"
+        if counted.rows:
+            yield f"it adds up: {_sum(counted)}"
     if again is not None:
+        yield ""
         yield "recounted from the facts: " + ("equal" if again == funnel else "NOT equal")
-        yield from _differences(funnel, again)
+        yield from _differences(funnel.signals.rows, again.signals.rows)
+        yield from _differences(funnel.candidates.rows, again.candidates.rows)
 
 
-def _cells(name: str, row: FunnelRow) -> tuple[str, ...]:
-    cause = f"{row.cause} is not true" if row.cause and row.disposition == "not_adopted" else row.cause
-    return (name, row.disposition.replace("_", " "), row.rule, cause, *_numbers([row]))
+def _table(headings: Sequence[str], counted: Counted) -> Iterator[str]:
+    if not counted.rows:
+        return
+    table: list[Sequence[str]] = [headings]
+    for name, side in dict.fromkeys((row.name, row.side) for row in counted.rows):
+        rows = [row for row in counted.rows if (row.name, row.side) == (name, side)]
+        for index, row in enumerate(rows):
+            table.append(_cells(row, named=index == 0))
+        if len(rows) > 1:
+            table.append(("", "total", "", "", *_numbers(rows)))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        left = [cell.ljust(width) for cell, width in zip(cells[:-2], widths, strict=False) if width]
+        right = [cell.rjust(width) for cell, width in zip(cells[-2:], widths[-2:], strict=True)]
+        yield "  ".join((*left, *right)).rstrip()
+
+
+def _cells(row: FunnelRow, *, named: bool = True) -> tuple[str, ...]:
+    cause = row.cause
+    if cause and row.disposition == Disposition.NOT_ADOPTED.word:
+        cause = f"{cause} is not true"
+    elif cause and row.disposition == Disposition.ACTED.word:
+        cause = f"{cause} shrank it"
+    name = f"{row.name} {row.side.upper()}" if named else ""
+    rule = "" if row.rule == row.name else row.rule
+    return (name, row.disposition.replace("_", " "), rule, cause, *_numbers([row]))
 
 
 def _numbers(rows: Sequence[FunnelRow]) -> tuple[str, str]:
     return str(sum(row.instances for row in rows)), str(sum(row.cycles for row in rows))
 
 
-def _counted(number: int, noun: str) -> str:
+def _sum(counted: Counted) -> str:
+    """Return the instances of each disposition as a sum that a person can add up."""
+    by_disposition: dict[str, int] = {}
+    for row in counted.rows:
+        by_disposition[row.disposition] = by_disposition.get(row.disposition, 0) + row.instances
+    parts = [f"{count} {word.replace('_', ' ')}" for word, count in by_disposition.items() if count]
+    return f"{' + '.join(parts)} = {counted.instances}"
+
+
+def _many(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Lay cells out in columns, the last two to the right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for cells in table:
-        left = [cell.ljust(width) for cell, width in zip(cells[:-2], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(cells[-2:], widths[-2:], strict=True)]
-        yield "  ".join((*left, *right)).rstrip()
-
-
-def _differences(counted: Funnel, again: Funnel) -> Iterator[str]:
+def _differences(counted: Sequence[FunnelRow], again: Sequence[FunnelRow]) -> Iterator[str]:
     """Yield the rows that a recount has otherwise."""
-    for sign, rows, others in (("-", counted.rows, again.rows), ("+", again.rows, counted.rows)):
+    for sign, rows, others in (("-", counted, again), ("+", again, counted)):
         for row in rows:
             if row not in others:
-                cells = (sign, *_cells(f"{row.signal} {row.side.upper()}", row))
-                yield "  ".join(cell for cell in cells if cell)
+                yield "  ".join(cell for cell in (sign, *_cells(row)) if cell)

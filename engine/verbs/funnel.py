@@ -1,8 +1,9 @@
-"""The funnel: each directional signal from birth to its one disposition.
+"""The funnel: each directional signal, and each proposal of a rule, from birth to its one disposition.
 
 An instance is (symbol, signal, side, bar): a signal that stands through all cycles of a bar is one
 instance.  Its disposition is the furthest that it reached in those cycles, and final when the symbol's
-bar is replaced.  Every instance has exactly one, so the numbers add up.
+bar is replaced.  Every instance has exactly one, so the numbers add up.  Candidates are counted alike:
+what a rule proposes on a bar is one.
 
 A signal from outside has the bar of its cycle in the place of its own stamp: records do not keep that yet.
 """
@@ -11,13 +12,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from engine.codes import Disposition, Side
 from engine.lowered import LoweredPolicy
 from engine.model import Decision
-from engine.verbs.replay import cause_of, directional, signal_names
+from engine.verbs.replay import candidate_cause, cause_of, directional, signal_names
 
 REACH: Final = (
     Disposition.ACTED,
@@ -41,31 +42,17 @@ before what was refused.
 _RANK: Final = {int(disposition): rank for rank, disposition in enumerate(REACH)}
 
 
-class Instance(NamedTuple):
-    """One directional signal on one bar."""
-
-    symbol: str
-    signal: str
-    side: str
-    bar_open_seconds: int
-
-
-class Fate(NamedTuple):
-    """Where an instance stands: disposition, the rule that adopted it, what settled it."""
-
-    disposition: int
-    rule: str
-    cause: str
-
-
 @dataclass(frozen=True, slots=True)
 class FunnelRow:
-    """A line of the funnel: instances that ended so (open ones may move on), and cycles that stood so."""
+    """A line of the funnel: instances that ended so (open ones may move on), and cycles that stood so.
 
-    signal: str
+    ``name`` and ``side`` are a signal's, or a rule's and its action.
+    """
+
+    name: str
     side: str
     disposition: str
-    rule: str  # that adopted it; "" where none did
+    rule: str  # that adopted the signal, or is the candidate; "" where none adopted it
     cause: str  # the gate, limit, denial or rule that settled it, see ``cause_of``; "" where none did
     instances: int
     open: int  # of the instances: their bar is still the symbol's last one
@@ -73,14 +60,81 @@ class FunnelRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Funnel:
-    """The whole: each number is the sum over the rows.  ``decisions`` counts all, signal or not."""
+class Counted:
+    """Rows by name and side, from the furthest reached to the least; each number is their sum."""
 
     rows: tuple[FunnelRow, ...]
     instances: int
     open: int
     cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """The whole.  ``decisions`` counts all of them, signal or not."""
+
     decisions: int
+    signals: Counted
+    candidates: Counted
+
+
+class _Instance(NamedTuple):
+    """One signal or candidate on one bar."""
+
+    symbol: str
+    name: str
+    side: str
+    bar_open_seconds: int
+
+
+class _Fate(NamedTuple):
+    """Where an instance stands."""
+
+    disposition: int
+    rule: str
+    cause: str
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts instances of one kind."""
+
+    fates: dict[_Instance, _Fate] = field(default_factory=dict)
+    cycles: Counter[tuple[str, str, _Fate]] = field(default_factory=Counter)
+    births: int = 0
+    standing: int = 0
+
+    def add(self, instance: _Instance, fate: _Fate) -> None:
+        """Count a cycle of an instance."""
+        self.cycles[(instance.name, instance.side, fate)] += 1
+        self.standing += 1
+        known = self.fates.get(instance)
+        if known is None:
+            self.births += 1
+        if known is None or _RANK[fate.disposition] < _RANK[known.disposition]:
+            self.fates[instance] = fate
+
+    def counted(self, last_bar: dict[str, int]) -> Counted:
+        """Return the rows; ``last_bar`` is each symbol's newest."""
+        instances: Counter[tuple[str, str, _Fate]] = Counter()
+        still_open: Counter[tuple[str, str, _Fate]] = Counter()
+        for instance, fate in self.fates.items():
+            key = (instance.name, instance.side, fate)
+            instances[key] += 1
+            still_open[key] += last_bar[instance.symbol] == instance.bar_open_seconds
+        keys = sorted(
+            self.cycles, key=lambda key: (*key[:2], _RANK[key[2].disposition], key[2].rule, key[2].cause)
+        )
+        rows = tuple(
+            FunnelRow(
+                *key[:2], Disposition(key[2].disposition).word, key[2].rule, key[2].cause,
+                instances[key], still_open[key], self.cycles[key],
+            )
+            for key in keys
+        )  # fmt: skip
+        counted = Counted(rows, self.births, sum(still_open.values()), self.standing)
+        _check_sums(counted)
+        return counted
 
 
 class FunnelCounter:
@@ -88,70 +142,53 @@ class FunnelCounter:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._fates: dict[Instance, Fate] = {}
-        self._cycles: Counter[tuple[str, str, Fate]] = Counter()
+        self._signals = _Tally()
+        self._candidates = _Tally()
         self._last_bar: dict[str, int] = {}
-        self._births = 0
-        self._total_cycles = 0
         self._decisions = 0
 
     def add(
         self, lowered: LoweredPolicy, values: list[float], decision: Decision, bar_open_seconds: int
     ) -> None:
-        """Count the directional signals of one decision."""
+        """Count the directional signals and the candidates of one decision."""
         self._decisions += 1
         self._last_bar[decision.symbol] = bar_open_seconds
         names = signal_names(lowered)
         for index, side in directional(lowered, values):
-            word = Side(side).name.lower()
-            instance = Instance(decision.symbol, names[index], word, bar_open_seconds)
-            fate = Fate(decision.signal_dispositions[index], *cause_of(lowered, decision, index, side))
-            self._cycles[(names[index], word, fate)] += 1
-            self._total_cycles += 1
-            known = self._fates.get(instance)
-            if known is None:
-                self._births += 1
-            if known is None or _RANK[fate.disposition] < _RANK[known.disposition]:
-                self._fates[instance] = fate
+            instance = _Instance(decision.symbol, names[index], Side(side).name.lower(), bar_open_seconds)
+            disposition = decision.signal_dispositions[index]
+            self._signals.add(instance, _Fate(disposition, *cause_of(lowered, decision, index, side)))
+        for position, disposition in enumerate(decision.dispositions):
+            if disposition:
+                rule = lowered.rules[position]
+                instance = _Instance(decision.symbol, rule.name, rule.action.name.lower(), bar_open_seconds)
+                cause = candidate_cause(lowered, decision, position)
+                self._candidates.add(instance, _Fate(disposition, rule.name, cause))
 
     def funnel(self) -> Funnel:
-        """Return the rows by signal and side, from the furthest reached to the least."""
-        instances: Counter[tuple[str, str, Fate]] = Counter()
-        still_open: Counter[tuple[str, str, Fate]] = Counter()
-        for instance, fate in self._fates.items():
-            key = (instance.signal, instance.side, fate)
-            instances[key] += 1
-            still_open[key] += self._last_bar[instance.symbol] == instance.bar_open_seconds
-        keys = sorted(
-            self._cycles, key=lambda key: (*key[:2], _RANK[key[2].disposition], key[2].rule, key[2].cause)
+        """Return what was counted."""
+        return Funnel(
+            self._decisions,
+            self._signals.counted(self._last_bar),
+            self._candidates.counted(self._last_bar),
         )
-        rows = tuple(
-            FunnelRow(
-                *key[:2], Disposition(key[2].disposition).word, key[2].rule, key[2].cause,
-                instances[key], still_open[key], self._cycles[key],
-            )
-            for key in keys
-        )  # fmt: skip
-        funnel = Funnel(rows, self._births, sum(still_open.values()), self._total_cycles, self._decisions)
-        _check_sums(funnel)
-        return funnel
 
 
-def _check_sums(funnel: Funnel) -> None:
+def _check_sums(counted: Counted) -> None:
     """What was counted at birth is what the rows hold; anything else is a mistake of ours."""
     for total, rows in (
-        (funnel.instances, sum(row.instances for row in funnel.rows)),
-        (funnel.open, sum(row.open for row in funnel.rows)),
-        (funnel.cycles, sum(row.cycles for row in funnel.rows)),
+        (counted.instances, sum(row.instances for row in counted.rows)),
+        (counted.open, sum(row.open for row in counted.rows)),
+        (counted.cycles, sum(row.cycles for row in counted.rows)),
     ):
         if total != rows:
             raise AssertionError(f"the funnel does not add up: {rows} in its rows, {total} counted")
 
 
 def totals(rows: Iterable[FunnelRow]) -> dict[tuple[str, str, str], int]:
-    """Return the instances by signal, side and disposition; none of those that no instance ended in."""
+    """Return the instances by name, side and disposition; none of those that no instance ended in."""
     counted: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
         if row.instances:
-            counted[(row.signal, row.side, row.disposition)] += row.instances
+            counted[(row.name, row.side, row.disposition)] += row.instances
     return dict(counted)

@@ -233,10 +233,18 @@ def cause_of(lowered: LoweredPolicy, decision: Decision, index: int, side: int) 
     for position, rule in enumerate(lowered.rules):
         disposition = decision.dispositions[position]
         if disposition and (index, side) in rule.adopts:
-            return rule.name, cause_text(lowered, disposition, decision.causes[position])
+            return rule.name, candidate_cause(lowered, decision, position)
     if decision.signal_dispositions[index] == Disposition.CONCURRED and decision.rule >= 0:
         return "", lowered.rules[decision.rule].name
     return "", next((rule.name for rule in lowered.rules if (index, side) in rule.adopts), "")
+
+
+def candidate_cause(lowered: LoweredPolicy, decision: Decision, position: int) -> str:
+    """Return what settled a rule's proposal; of one that acted the limit that shrank its order, if any."""
+    order = decision.order
+    if position == decision.rule and order is not None and order.limited_by >= 0:
+        return lowered.limits[order.limited_by].name
+    return cause_text(lowered, decision.dispositions[position], decision.causes[position])
 
 
 def cause_text(lowered: LoweredPolicy, disposition: int, cause: int) -> str:

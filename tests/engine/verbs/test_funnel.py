@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.journal.reading import read_journal
-from engine.codes import Action, Disposition, Truth
+from engine.codes import Action, Disposition, Side, Truth
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.language.load import load_policy
 from engine.language.lower import lower
 from engine.lowered import LoweredPolicy
-from engine.model import Decision
+from engine.model import Decision, OrderSide, OrderType, SizedOrder, TimeInForce
 from engine.runtime.journal_port import StoredCycle
 from engine.runtime.replay import count_funnel
-from engine.verbs.funnel import REACH, Funnel, FunnelCounter, totals
-from engine.verbs.replay import CONTEXT
+from engine.verbs.funnel import REACH, Counted, Funnel, FunnelCounter, totals
+from engine.verbs.replay import CONTEXT, cause_of
 from tests.simulation.random_policies import random_policy
 from tests.simulation.world import build
 
@@ -89,7 +89,7 @@ class Stage:
         """Return the rows without the signal's name."""
         return [
             (row.side, row.disposition, row.rule, row.cause, row.instances, row.open, row.cycles)
-            for row in self.counter.funnel().rows
+            for row in self.counter.funnel().signals.rows
         ]
 
 
@@ -114,8 +114,32 @@ def test_the_furthest_of_a_bars_cycles_is_the_instances(lowered: LoweredPolicy) 
         ("buy", "working", "enter", "", 0, 0, 1),
         ("buy", "vetoed", "enter", "closed", 0, 0, 2),
     ]
-    assert stage.counter.funnel().instances == 1
+    assert stage.counter.funnel().signals.instances == 1
     assert stage.counter.funnel().decisions == 5
+
+
+def test_a_rules_proposals_are_counted_alike(lowered: LoweredPolicy) -> None:
+    """What a rule proposes on a bar is one instance, whatever its signal."""
+    stage = Stage(lowered)
+    stage.add(0, 101, Disposition.LIMITED, 0)
+    stage.add(0, 101, Disposition.ACTED)
+    stage.add(60, 101, Disposition.WORKING)
+    stage.add(60, 49, Disposition.NONE)
+    counted = stage.counter.funnel().candidates
+    assert [(row.name, row.side, row.disposition, row.cause, row.instances) for row in counted.rows] == [
+        ("enter", "buy", "acted", "", 1),
+        ("enter", "buy", "working", "", 1),
+        ("enter", "buy", "limited", "rate", 0),
+    ]
+    assert (counted.instances, counted.open, counted.cycles) == (2, 1, 3)
+
+
+def test_an_order_that_a_limit_shrank_names_it(lowered: LoweredPolicy) -> None:
+    """It acted all the same, and the limit stands beside it."""
+    order = SizedOrder(OrderSide.BUY, 1, 1, OrderType.LIMIT, TimeInForce.GTC, None, limited_by=0)
+    dispositions = bytes([Disposition.NONE, Disposition.ACTED])
+    decision = Decision("BTC-USD", Action.BUY, 1, b"\0\1", dispositions, (-1, -1), b"\1", order)
+    assert cause_of(lowered, decision, 0, Side.BUY) == ("enter", "rate")
 
 
 def test_a_new_bar_a_new_side_a_new_symbol_are_new_instances(lowered: LoweredPolicy) -> None:
@@ -138,7 +162,8 @@ def test_no_direction_is_no_instance(lowered: LoweredPolicy) -> None:
     stage = Stage(lowered)
     stage.add(0, 75, Disposition.NONE)
     stage.add(0, float("nan"), Disposition.NONE)
-    assert stage.counter.funnel() == Funnel((), 0, 0, 0, 2)
+    nothing = Counted((), 0, 0, 0)
+    assert stage.counter.funnel() == Funnel(2, nothing, nothing)
 
 
 def test_numbers_that_do_not_add_up_are_a_mistake_of_ours(
@@ -147,12 +172,12 @@ def test_numbers_that_do_not_add_up_are_a_mistake_of_ours(
     """An instance that falls out of the rows is no funnel: it is said, not shown."""
     stage = Stage(lowered)
     stage.add(0, 101, Disposition.ACTED)
-    stage.counter._cycles.clear()
+    stage.counter._signals.cycles.clear()
     with pytest.raises(AssertionError, match="does not add up"):
         stage.counter.funnel()
 
 
-def naive(stored: list[StoredCycle]) -> dict[tuple[str, str, str], int]:
+def naive_signals(stored: list[StoredCycle]) -> dict[tuple[str, str, str], int]:
     """Count from the recorded dispositions, in the plainest way."""
     reached: dict[tuple[str, str, str, int], int] = {}
     for cycle in stored:
@@ -168,6 +193,21 @@ def naive(stored: list[StoredCycle]) -> dict[tuple[str, str, str], int]:
                     rank = REACH.index(Disposition(record.decision.signal_dispositions[index]))
                     reached[key] = min(rank, reached.get(key, rank))
     return dict(Counter((name, side, REACH[rank].word) for (_, name, side, _), rank in reached.items()))
+
+
+def naive_candidates(stored: list[StoredCycle]) -> dict[tuple[str, str], int]:
+    """Count the rules' proposals from the recorded dispositions, in the plainest way."""
+    reached: dict[tuple[str, str, int], int] = {}
+    for cycle in stored:
+        for record in cycle.decisions:
+            bar = record.context[CONTEXT.index("bar_open_seconds")]
+            for rule, disposition in zip(record.layout.rules, record.decision.dispositions, strict=True):
+                if disposition:
+                    rank = REACH.index(Disposition(disposition))
+                    reached[record.symbol, rule, bar] = min(
+                        rank, reached.get((record.symbol, rule, bar), rank)
+                    )
+    return dict(Counter((rule, REACH[rank].word) for (_, rule, _), rank in reached.items()))
 
 
 @settings(max_examples=6)
@@ -188,8 +228,12 @@ def test_a_recount_from_the_facts_finds_the_same(seed: int) -> None:
         early, late = count_funnel(reader, to_ms=split_ms), count_funnel(reader, from_ms=split_ms + 1)
         reader.close()
     assert believed == recounted
-    assert totals(believed.rows) == naive(stored)
-    assert sum(funnel.instances for funnel in by_symbol) == believed.instances
-    assert sum(funnel.cycles for funnel in by_symbol) == believed.cycles
-    assert early.cycles + late.cycles == believed.cycles
+    assert totals(believed.signals.rows) == naive_signals(stored)
+    proposed = totals(believed.candidates.rows).items()
+    assert {(rule, word): count for (rule, _, word), count in proposed} == naive_candidates(stored)
+    for kind in ("signals", "candidates"):
+        whole = getattr(believed, kind)
+        assert sum(getattr(funnel, kind).instances for funnel in by_symbol) == whole.instances
+        assert sum(getattr(funnel, kind).cycles for funnel in by_symbol) == whole.cycles
+        assert getattr(early, kind).cycles + getattr(late, kind).cycles == whole.cycles
     assert early.decisions + late.decisions == believed.decisions
