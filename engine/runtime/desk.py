@@ -246,9 +246,9 @@ def history_needed_seconds(
         for column in columns(slot.series):
             bars = bars_needed(slot.series) * (2 if is_recursive(slot.series) else 1) + 2
             source = calendar_of(symbol if column.symbol == SELF else column.symbol), column.interval_seconds
-            spread = 1.0 if source[0] == ALWAYS_OPEN else 6.5
-            if column.interval_seconds >= DAY_SECONDS and spread > 1:
-                spread = 1.6
-            seconds = int(bars * column.interval_seconds * spread) + 5 * DAY_SECONDS
+            seconds = bars * column.interval_seconds
+            if source[0] != ALWAYS_OPEN:
+                closures = 1.6 if column.interval_seconds >= DAY_SECONDS else 6.5
+                seconds = int(seconds * closures) + 5 * DAY_SECONDS
             needed[source] = max(needed.get(source, 0), seconds)
     return needed

@@ -110,7 +110,7 @@ def test_bars_end(bars: str) -> None:
     unknown = {(fact["fact"], fact["reason"]): fact for fact in end["unknown_facts"]}
     slow = unknown["slow", "warm_up"]
     assert slow["share"] == 1 and slow["now"] and slow["symbols"] == ["BTC-USD"]
-    assert slow["detail"] == f"needs 18000 bars of 1m in a row, had at most: BTC-USD {_MINUTES}"
+    assert slow["detail"] == f"needs 1000 bars of 1m in a row, had at most: BTC-USD {_MINUTES}"
     assert not unknown["mean", "warm_up"]["now"]
     again = tradectl("run", "--policy", QUICK, "--quotes", bars)
     assert again.exit_code == 0
@@ -137,6 +137,61 @@ def test_real_bars_leave_facts_unknown() -> None:
     assert "needs 520 bars of 15m in a row, had at most: BTC-USD 2" in result.stdout
     assert "enhanced: a vote of the signal is Unknown" in result.stdout
     assert "orders    0" in result.stdout
+
+
+DAILY = """\
+apiVersion: tradectl/v1
+policy: daily
+version: 1.0.0
+selection: exits_first
+bars: 1d
+universe: {stock: {calendar: NYSE, weights: {SPY: 50%}}}
+rules:
+  out: {priority: 900, protective: true, when: held and held_for >= 1d, then: sell all}
+  in:  {priority: 100, when: not held and close > prev(close), then: buy to target}
+"""
+
+
+def test_daily_bars_fill_at_the_next_open(tmp_path: Path) -> None:
+    """What is decided at a session's close rests over night, for all its time to live, and meets the open."""
+    sessions = ("02", "03", "04", "05", "08", "09")  # of January 2024; the 6th and 7th are a weekend
+    rows = ["ts_utc,open,high,low,close,volume"]
+    for number, day in enumerate(sessions):
+        close = 100 + number
+        rows.append(f"2024-01-{day}T00:00:00Z,{close - 1}.05,{close + 2},{close - 2},{close},1000")
+    (tmp_path / "spy_test_1d.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "daily.yaml").write_text(DAILY, encoding="utf-8")
+    source = f"bars:{tmp_path}/*.csv"
+    read = events(tradectl("run", "--policy", str(tmp_path / "daily.yaml"), "--quotes", source, "--json"))
+    decided = [one["at"] for one in read if one["event"] == "cycle"]
+    assert decided == [f"2024-01-{day}T21:00:00Z" for day in sessions]
+    fills = [fill for one in read for fill in (one["fills"] if one["event"] == "between" else ())]
+    orders = [order for one in read if one["event"] == "cycle" for order in one["orders"]]
+    assert [(order["side"], order["at"]) for order in orders][:2] == [
+        ("buy", "2024-01-03T21:00:00Z"),
+        ("sell", "2024-01-05T21:00:00Z"),
+    ]
+    # the bid is the open of the session's bar, the ask two basis points above it
+    assert [(fill["at"], fill["price"]) for fill in fills][:2] == [
+        ("2024-01-04T14:30:00Z", 101.08),
+        ("2024-01-08T14:30:00Z", 103.05),
+    ]
+
+
+def test_a_time_to_live_ends_between_two_cycles(tmp_path: Path) -> None:
+    """An order good for a minute is cancelled after a minute, though the next cycle is a quarter away."""
+    text = (
+        Path(QUICK).read_text(encoding="utf-8").replace("every: 30s\n", "").replace("bars: 1m", "bars: 15m")
+    )
+    text += "\norders: {buy: {limit: 90% of bid, good_for: 1m}}\n"
+    (tmp_path / "patient.yaml").write_text(text, encoding="utf-8")
+    policy = str(tmp_path / "patient.yaml")
+    read = events(tradectl("run", "--policy", policy, "--cycles", "2", "--json"))
+    assert [one["event"] for one in read] == ["begin", "cycle", "between", "cycle", "end"]
+    cycle, between = read[1], read[2]
+    assert cycle["at"] == "2025-11-05T14:45:00Z" and len(cycle["orders"]) == 2
+    ended = [(event["state"], event["at"]) for event in between["order_events"]]
+    assert ended == [("cancelled", "2025-11-05T14:46:00Z")] * 2
 
 
 # --- what is refused --------------------------------------------------------------------------
