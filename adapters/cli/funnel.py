@@ -15,7 +15,7 @@ from adapters.cli.instants import parse_instant
 from adapters.cli.output import ExitCode, Output, common_options
 from engine.codes import Disposition
 from engine.runtime.replay import count_funnel
-from engine.verbs.funnel import Counted, Funnel, FunnelRow
+from engine.verbs.funnel import Counted, Funnel, FunnelRow, SignalReadings
 
 SCHEMA: Final = "funnel-v1"
 
@@ -81,7 +81,12 @@ def _document(funnel: Funnel) -> dict[str, Any]:
     for row in candidates["rows"]:
         row["action"] = row.pop("side")
         del row["name"]
-    return {"decisions": funnel.decisions, "signals": signals, "candidates": candidates}
+    return {
+        "decisions": funnel.decisions,
+        "readings": [asdict(one) for one in funnel.readings],
+        "signals": signals,
+        "candidates": candidates,
+    }
 
 
 # --- for people -------------------------------------------------------------------------------
@@ -98,6 +103,8 @@ def _lines(funnel: Funnel, again: Funnel | None, agent: str) -> Iterator[str]:
     ):
         yield ""
         yield from _table(headings, counted)
+        if counted is funnel.signals:
+            yield from _unread(funnel.readings)
         yield (
             f"{_many(counted.instances, noun)} in {_many(counted.cycles, 'cycle')}"
             + (f", {counted.open} still open: on the last bar of their symbol" if counted.open else "")
@@ -109,6 +116,15 @@ def _lines(funnel: Funnel, again: Funnel | None, agent: str) -> Iterator[str]:
         yield "recounted from the facts: " + ("equal" if again == funnel else "NOT equal")
         yield from _differences(funnel.signals.rows, again.signals.rows)
         yield from _differences(funnel.candidates.rows, again.candidates.rows)
+
+
+def _unread(readings: Sequence[SignalReadings]) -> Iterator[str]:
+    """Yield how often a signal had no side, or could not be known."""
+    for one in readings:
+        counts = ((one.undirected, "had no side"), (one.unknown, "was unknown"))
+        texts = [f"{text} in {_many(count, 'decision')}" for count, text in counts if count]
+        if texts:
+            yield f"{one.signal} {' and '.join(texts)}"
 
 
 def _table(headings: Sequence[str], counted: Counted) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from engine.codes import Disposition, Side
 from engine.lowered import LoweredPolicy
 from engine.model import Decision
-from engine.verbs.replay import candidate_cause, cause_of, directional, signal_names
+from engine.verbs.replay import candidate_cause, cause_of, sides, signal_names
 
 REACH: Final = (
     Disposition.ACTED,
@@ -70,10 +70,21 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class SignalReadings:
+    """In how many decisions a signal was read: with a side (buy or sell), without one, Unknown."""
+
+    signal: str
+    directional: int
+    undirected: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
 class Funnel:
     """The whole.  ``decisions`` counts all of them, signal or not."""
 
     decisions: int
+    readings: tuple[SignalReadings, ...]
     signals: Counted
     candidates: Counted
 
@@ -144,6 +155,7 @@ class FunnelCounter:
         """Begin with nothing."""
         self._signals = _Tally()
         self._candidates = _Tally()
+        self._readings: dict[str, list[int]] = {}
         self._last_bar: dict[str, int] = {}
         self._decisions = 0
 
@@ -154,8 +166,13 @@ class FunnelCounter:
         self._decisions += 1
         self._last_bar[decision.symbol] = bar_open_seconds
         names = signal_names(lowered)
-        for index, side in directional(lowered, values):
-            instance = _Instance(decision.symbol, names[index], Side(side).name.lower(), bar_open_seconds)
+        for index, side in sides(lowered, values):
+            readings = self._readings.setdefault(names[index], [0, 0, 0])
+            if side not in (Side.BUY, Side.SELL):
+                readings[2 if side is None else 1] += 1
+                continue
+            readings[0] += 1
+            instance = _Instance(decision.symbol, names[index], side.name.lower(), bar_open_seconds)
             disposition = decision.signal_dispositions[index]
             self._signals.add(instance, _Fate(disposition, *cause_of(lowered, decision, index, side)))
         for position, disposition in enumerate(decision.dispositions):
@@ -169,6 +186,7 @@ class FunnelCounter:
         """Return what was counted."""
         return Funnel(
             self._decisions,
+            tuple(SignalReadings(name, *counts) for name, counts in sorted(self._readings.items())),
             self._signals.counted(self._last_bar),
             self._candidates.counted(self._last_bar),
         )

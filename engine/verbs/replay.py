@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from engine.codes import Action, Denial, Disposition
+from engine.codes import Denial, Disposition, Side
 from engine.errors import ConfigurationError
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.language.lower import VariantKey, lower, variant_key
@@ -216,13 +216,13 @@ def signal_names(lowered: LoweredPolicy) -> tuple[str, ...]:
     return (*(signal.name for signal in lowered.signals), *(feed.name for feed in lowered.feeds))
 
 
-def directional(lowered: LoweredPolicy, values: list[float]) -> Iterator[tuple[int, int]]:
-    """Yield (signal index, side) of the signals that say buy or sell, as exits read them."""
+def sides(lowered: LoweredPolicy, values: list[float]) -> Iterator[tuple[int, Side | None]]:
+    """Yield (signal index, side) of the signals that are read, as exits read them; None where Unknown."""
     slots = [signal.slots[0] for signal in lowered.signals] + [feed.side for feed in lowered.feeds]
     for index, slot in enumerate(slots):
-        side = values[slot] if slot >= 0 else 0.0
-        if side in (Action.BUY, Action.SELL):
-            yield index, int(side)
+        if slot >= 0:
+            value = values[slot]
+            yield index, Side(int(value)) if value == value else None
 
 
 def cause_of(lowered: LoweredPolicy, decision: Decision, index: int, side: int) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from engine.lowered import LoweredPolicy
 from engine.model import Decision, OrderSide, OrderType, SizedOrder, TimeInForce
 from engine.runtime.journal_port import StoredCycle
 from engine.runtime.replay import count_funnel
-from engine.verbs.funnel import REACH, Counted, Funnel, FunnelCounter, totals
+from engine.verbs.funnel import REACH, Counted, Funnel, FunnelCounter, SignalReadings, totals
 from engine.verbs.replay import CONTEXT, cause_of
 from tests.simulation.random_policies import random_policy
 from tests.simulation.world import build
@@ -163,7 +163,7 @@ def test_no_direction_is_no_instance(lowered: LoweredPolicy) -> None:
     stage.add(0, 75, Disposition.NONE)
     stage.add(0, float("nan"), Disposition.NONE)
     nothing = Counted((), 0, 0, 0)
-    assert stage.counter.funnel() == Funnel(2, nothing, nothing)
+    assert stage.counter.funnel() == Funnel(2, (SignalReadings("pulse", 0, 1, 1),), nothing, nothing)
 
 
 def test_numbers_that_do_not_add_up_are_a_mistake_of_ours(
@@ -236,4 +236,7 @@ def test_a_recount_from_the_facts_finds_the_same(seed: int) -> None:
         assert sum(getattr(funnel, kind).instances for funnel in by_symbol) == whole.instances
         assert sum(getattr(funnel, kind).cycles for funnel in by_symbol) == whole.cycles
         assert getattr(early, kind).cycles + getattr(late, kind).cycles == whole.cycles
+    for one in believed.readings:
+        assert one.directional + one.undirected + one.unknown == believed.decisions
+    assert sum(one.directional for one in believed.readings) == believed.signals.cycles
     assert early.decisions + late.decisions == believed.decisions
