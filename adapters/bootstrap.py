@@ -143,9 +143,11 @@ def plan_run(
     speed: float | None = None,
     seed: int = 1,
     restart: bool = False,
+    swap_unguarded: bool = False,
 ) -> RunPlan:
     """Wire an agent: its market from ``quotes`` ("sim" or "bars:GLOB"), the paper venue, its journal.
 
+    ``swap_unguarded`` allows a policy without protective rules for what the last one guards.
     Raises ConfigurationError, NotFoundError, UnavailableError or DataError, each saying what to do.
     """
     from adapters.brokers.paper import PaperBroker
@@ -162,6 +164,8 @@ def plan_run(
     if restart:
         _set_aside(folder)
     resume_ms = _last_moment_ms(folder)
+    if not swap_unguarded:
+        _require_guarded(folder, policy)
     calendar = ExchangeCalendars()
     if kind == "sim":
         market = _simulated(policy, calendar, resume_ms, speed, seed)
@@ -227,6 +231,42 @@ def _last_moment_ms(folder: AgentFolder) -> int | None:
         return max([last.at_ms, *(event.at_ms for _, event in reader.events_after(last.sequence))])
     finally:
         reader.close()
+
+
+def _require_guarded(folder: AgentFolder, policy: Policy) -> None:
+    """Refuse a policy that would leave a held position without the protective rules it has."""
+    if not folder.journal.exists():
+        return
+    from engine.runtime.restore import restored
+
+    reader = open_reader(folder)
+    try:
+        last = reader.last_cycle()
+        if last is None or last.policy.digest == policy.digest:
+            return
+        before = load_policy(last.policy.text, last.policy.name).policy
+        held = [symbol for symbol, holding in restored(reader).ledger.holdings.items() if holding.quantity]
+    finally:
+        reader.close()
+    bare = [
+        symbol
+        for symbol in held
+        if before is not None and _protects(before, symbol) and not _protects(policy, symbol)
+    ]
+    if bare:
+        raise ConfigurationError(
+            f"policy {policy.name} {policy.version} has no protective rule for {', '.join(bare)}, which "
+            f"this agent holds and {last.policy.name} {last.policy.version} guards; add one, or run with "
+            "--swap-unguarded"
+        )
+
+
+def _protects(policy: Policy, symbol: str) -> bool:
+    from engine.language.lower import lower
+    from engine.runtime.guard import protects
+
+    listing = policy.listing(symbol)
+    return listing is not None and protects(lower(policy, listing))
 
 
 def _simulated(

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -20,7 +19,6 @@ from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.run_tally import Tally
 from adapters.cli.run_view import JsonView, LineView, TableView, View
 from engine.errors import ConfigurationError, PolicyError, TradectlError
-from engine.language.policy import Policy
 from engine.runtime.cycle import Heard
 
 DEFAULT_CYCLES: Final = 120
@@ -51,6 +49,9 @@ DEFAULT_CYCLES: Final = 120
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the simulated market.")
 @click.option("--agent", metavar="NAME", help="The agent's name [made of market and policy].")
 @click.option("--restart", is_flag=True, help="Set what the agent has kept aside and begin anew.")
+@click.option(
+    "--swap-unguarded", is_flag=True, help="Allow a policy that does not guard what the last one guards."
+)
 @click.option("--live", is_flag=True, help="Refused: this release trades on paper only.")
 @common_options
 def command(
@@ -63,6 +64,7 @@ def command(
     seed: int,
     agent: str | None,
     restart: bool,
+    swap_unguarded: bool,
     live: bool,
 ) -> ExitCode:
     """Run an agent on a paper venue.
@@ -83,9 +85,22 @@ def command(
         cycles = DEFAULT_CYCLES
     view = _view(output)
     stop = Stop()
+
+    def plan() -> RunPlan:
+        return plan_run(
+            policy,
+            state_dir=output.state_dir,
+            quotes=quotes,
+            agent_name=agent,
+            speed=speed,
+            seed=seed,
+            restart=restart,
+            swap_unguarded=swap_unguarded,
+        )
+
     with stop.listening():
         try:
-            return _run(policy, output.state_dir, quotes, agent, speed, seed, restart, cycles, view, stop)
+            return _run(plan, cycles, view, stop)
         except StoppedAtOnce as stopped:
             click.echo(
                 "stopped at once; nothing recorded is lost, and the next run goes on from there", err=True
@@ -103,21 +118,8 @@ def _view(output: Output) -> View:
     return TableView(output.colour) if live else LineView()
 
 
-def _run(
-    policy: Policy,
-    state_dir: Path,
-    quotes: str,
-    agent: str | None,
-    speed: float | None,
-    seed: int,
-    restart: bool,
-    cycles: int | None,
-    view: View,
-    stop: Stop,
-) -> ExitCode:
-    plan = plan_run(
-        policy, state_dir=state_dir, quotes=quotes, agent_name=agent, speed=speed, seed=seed, restart=restart
-    )
+def _run(make_plan: Callable[[], RunPlan], cycles: int | None, view: View, stop: Stop) -> ExitCode:
+    plan = make_plan()
     tally = Tally()
     try:
         stop.politely(plan.interrupt)

@@ -227,6 +227,18 @@ def test_a_broken_policy_is_shown_where_it_is_broken(tmp_path: Path) -> None:
     assert tradectl("status").exit_code == ExitCode.NOT_FOUND
 
 
+def test_a_policy_that_guards_less_is_refused(tmp_path: Path) -> None:
+    """While something is held that the last policy protects, one without protection must be forced."""
+    run_quick(2, "--agent", "guarded")
+    text = Path(QUICK).read_text(encoding="utf-8").replace("protective: true, ", "")
+    (tmp_path / "bare.yaml").write_text(text, encoding="utf-8")
+    arguments = ("run", "--policy", str(tmp_path / "bare.yaml"), "--cycles", "1", "--agent", "guarded")
+    refused = tradectl(*arguments)
+    assert refused.exit_code == ExitCode.CONFIGURATION
+    assert "no protective rule for BTC-USD, DOGE-USD, which this agent holds" in refused.stderr
+    assert tradectl(*arguments, "--swap-unguarded").exit_code == 0
+
+
 def test_a_state_folder_that_is_a_file(tmp_path: Path) -> None:
     """It says what is in the way and what to name instead."""
     (tmp_path / "file").write_text("", encoding="utf-8")
