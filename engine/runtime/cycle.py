@@ -1,10 +1,12 @@
 """The agent: one cycle is one straight line.
 
-receipts -> quotes -> bars -> facts -> decisions -> intents -> journal "planned" -> broker -> journal "receipt"
+receipts -> quotes -> bars -> facts -> decisions -> intents -> journal "planned" -> broker -> journal
+"receipt"
 
-Everything outside comes in through ports; every change of state goes through ``engine.verbs.state.advance``, from
-the journal's own events, so that a restart replays to the same state.  What a port cannot answer makes facts
-Unknown, or the cycle is skipped and says so: it never ends the agent, and loses nothing.
+Everything outside comes in through ports; every change of state goes through
+``engine.verbs.state.advance``, from the journal's own events, so that a restart replays to the same
+state.  What a port cannot answer makes facts Unknown, or the cycle is skipped and says so: it never ends
+the agent, and loses nothing.
 """
 
 from __future__ import annotations
@@ -126,8 +128,8 @@ class Ports:
 class CycleReport:
     """What a cycle did, for those who watch.
 
-    ``halted`` says why nothing, or nothing but exits, could be made durable; ``skipped`` why there was no cycle
-    at all (its number is then the last one's).  Neither needs a disk to be told.
+    ``halted`` says why nothing, or nothing but exits, could be made durable; ``skipped`` why there was no
+    cycle at all (its number is then the last one's).  Neither needs a disk to be told.
     """
 
     cycle: int
@@ -157,7 +159,9 @@ class Agent:
         self.ports = ports
         self.settings = settings
         self.heard_at_start = Heard()
-        self._orders = OrderDesk(ports.broker, ports.journal, self._now_ms, self._least_held)
+        self._orders = OrderDesk(
+            ports.broker, ports.journal, self._now_ms, self._running_ms, self._least_held
+        )
         self._lowered = dict(lower_all(policy))
         self._listings = {
             listing.symbol: listing for listing in policy.traded if served is None or listing.symbol in served
@@ -230,8 +234,11 @@ class Agent:
     def _clock_is_behind(self) -> bool:
         return self.ports.clock.now_utc_ms() < self.state.cycle_ms - CLOCK_TOLERANCE_MS
 
-    def _waiting_since_ms(self) -> int:
-        """The instant from which the next cycle is waited for: a clock that stepped back must not stop the agent."""
+    def _running_ms(self) -> int:
+        """Return time that goes on: a clock that stepped back must not stop the agent.
+
+        Cadence, times to live and the age of an order are measured on it.
+        """
         return self.ports.clock.now_utc_ms() if self._clock_is_behind() else self._now_ms()
 
     def next_cycle_ms(self) -> int:
@@ -239,7 +246,7 @@ class Agent:
 
         The cadence is ``every`` where quotes are as fine as that, else the closes of the bars that are there.
         """
-        now_ms = self._waiting_since_ms()
+        now_ms = self._running_ms()
         every, finest = self.policy.every_seconds, self.settings.finest_cadence_seconds
         if every is not None and every >= finest:
             return now_ms - now_ms % (every * 1000) + every * 1000
@@ -265,7 +272,7 @@ class Agent:
 
         Their time to live may end between two cycles, and what rests outside the session meets the open.
         """
-        now_ms = self._waiting_since_ms()
+        now_ms = self._running_ms()
         due = [self.next_cycle_ms()]
         for symbol, memory in self.state.memories.items():
             if memory.working is None or memory.frozen:
@@ -304,7 +311,7 @@ class Agent:
 
         symbols = self._symbols()
         self._watch(symbols, now_ms)
-        quotes = self._quotes([*symbols, *self._foreign(venue, symbols)], now_ms)
+        quotes = self._quotes([*symbols, *self._foreign(venue, symbols)])
         sessions = self._sessions(quotes, now_ms)
         self._see_bars(symbols, now_ms, heard)
         foreign = self._see_quantities(venue)
@@ -363,7 +370,7 @@ class Agent:
         )
 
     def _skipped(self, heard: Heard) -> CycleReport:
-        """Report that the broker could not be heard: without it nothing can be decided, and nothing guarded."""
+        """Report that the broker could not be heard: nothing can be decided, and nothing is guarded."""
         now_ms = self._now_ms()
         unguarded = [
             symbol
@@ -455,9 +462,10 @@ class Agent:
             self._desk.watch(symbol, self._policy_of(symbol), from_ms, anchors)
             self._watched.add(symbol)
 
-    def _quotes(self, symbols: Sequence[str], now_ms: int) -> dict[str, JudgedQuote]:
+    def _quotes(self, symbols: Sequence[str]) -> dict[str, JudgedQuote]:
         """Ask for all quotes in one call and judge each; a source out of reach has no quotes."""
-        deadline_ms = self.ports.clock.now_utc_ms() + self.settings.deadline_ms
+        wall_ms = self.ports.clock.now_utc_ms()
+        deadline_ms = wall_ms + self.settings.deadline_ms
         answers: Mapping[str, Quote | NoQuote]
         try:
             answers = self.ports.quotes.snapshot(symbols, deadline_ms)
@@ -469,7 +477,7 @@ class Agent:
             judged[symbol] = found = judge_quote(
                 answers.get(symbol),
                 self.state.memory(symbol),
-                now_ms,
+                wall_ms,
                 self.settings.quote_max_age_seconds,
                 self.settings.jump_guard(self._listing(symbol).asset_class),
             )
@@ -704,7 +712,7 @@ class Agent:
         account: AccountNumbers,
         incidents: Sequence[Incident],
     ) -> tuple[list[Intent], list[tuple[str, str]], str]:
-        """Make the cycle durable; return the intents to send, the orders to cancel, and why the agent is halted.
+        """Make the cycle durable; return what to send, what to cancel, and why the agent is halted.
 
         On a full disk a cycle is kept for its sells, out of the reserve; one without sells is not kept, and
         what it remembered of its buys is forgotten, because they are never sent.
@@ -716,9 +724,7 @@ class Agent:
             for item in planned
             if item.decision.cancel is not None
         ]
-        named = [
-            (item, self._named(item, moment, cycle)) for item in planned if item.decision.order is not None
-        ]
+        named = [(item, self._named(item, cycle)) for item in planned if item.decision.order is not None]
         intents = [intent for _, intent in named]
 
         def remember(keep: Sequence[Intent]) -> None:
@@ -757,11 +763,12 @@ class Agent:
             return sells, cancels, f"exits only: {full}"
         return intents, cancels, ""
 
-    def _named(self, item: Planned, moment: Moment, cycle: int) -> Intent:
+    def _named(self, item: Planned, cycle: int) -> Intent:
         """Give the order of a decision its name: made once, kept with the intent, read back ever after."""
         decision = item.decision
         sized = decision.order
         assert sized is not None
+        created_ms = self._running_ms()
         rule = self._rule_of(item)
         order = OrderRequest(
             "-".join((self._nonce, self.settings.account, str(cycle), decision.symbol, sized.side.value)),
@@ -771,8 +778,8 @@ class Agent:
             sized.limit_price,
             sized.order_type,
             sized.time_in_force,
-            self._expires_ms(item, sized, moment.now_ms),
-            moment.now_ms,
+            self._expires_ms(item, sized, created_ms),
+            created_ms,
         )
         return Intent(order, rule.name, rule.protective, cycle)
 

@@ -80,8 +80,9 @@ class BarDesk:
     ) -> None:
         """Compute a policy's series for a symbol.
 
-        ``from_ms`` says, by calendar and interval, from which open time on bars are taken in; ``anchors_ms``, by
-        symbol and interval, where the first bar behind the latest gap is (``anchors`` before a restart).
+        ``from_ms`` says, by calendar and interval, from which open time on bars are taken in;
+        ``anchors_ms``, by symbol and interval, where the first bar behind the latest gap is (``anchors``
+        before a restart).
         """
         slots = [
             slot for slot in policy.slots if slot.origin is SlotOrigin.SERIES and slot.series is not None
@@ -211,7 +212,7 @@ class BarDesk:
         return NEVER if last is None else last.open_time_ms
 
     def last_close(self, symbol: str) -> tuple[float, int] | None:
-        """Return the close of the last bar of the policy's interval and when it closed; None before the first."""
+        """Return close and closing time of the last bar of the policy's interval; None before the first."""
         watched = self._watched.get(symbol)
         if watched is None or watched.last_bar is None:
             return None
@@ -236,8 +237,8 @@ def history_needed_seconds(
 ) -> dict[tuple[str, int], int]:
     """Return, by calendar and interval, how far back bars are needed so that a symbol's indicators are warm.
 
-    Twice the warm-up of recursive indicators, so that a small gap does not leave them cold; stocks trade about a
-    fifth of the time, nights, weekends and holidays being what they are.
+    Twice the warm-up of recursive indicators, so that a small gap does not leave them cold; stocks trade
+    about a fifth of the time, nights, weekends and holidays being what they are.
     """
     needed: dict[tuple[str, int], int] = {}
     for slot in policy.slots:

@@ -1,8 +1,8 @@
 """The order desk: sends intents, hears what became of them, and makes it durable before anything acts on it.
 
-The rules: an intent is durable before it is sent; it is sent under one name, once, unless a look-up proves that
-the venue does not have it; what the venue says is kept together with the fills that came with it, and an
-order has not ended before the ledger holds all it filled.
+The rules: an intent is durable before it is sent; it is sent under one name, once, unless a look-up
+proves that the venue does not have it; what the venue says is kept together with the fills that came with
+it, and an order has not ended before the ledger holds all it filled.
 """
 
 from __future__ import annotations
@@ -48,13 +48,22 @@ class OrderDesk:
     """One account's orders.  ``state`` is the agent's: every change of it goes through ``advance``."""
 
     def __init__(
-        self, broker: Broker, journal: JournalPort, now_ms: Callable[[], int], least_held: LeastHeld
+        self,
+        broker: Broker,
+        journal: JournalPort,
+        now_ms: Callable[[], int],
+        running_ms: Callable[[], int],
+        least_held: LeastHeld,
     ) -> None:
-        """``now_ms`` is cycle time; ``least_held`` says from which quantity on a position is held."""
+        """``now_ms`` is cycle time, which may stand still, ``running_ms`` does not.
+
+        ``least_held`` says from which quantity on a position is held.
+        """
         self.state = State()
         self._broker = broker
         self._journal = journal
         self._now_ms = now_ms
+        self._running_ms = running_ms
         self._least_held = least_held
         self._cursor: str | None = None
         self._told: set[tuple[str, str]] = set()
@@ -110,8 +119,6 @@ class OrderDesk:
             self._round(heard)
         except _FAULTS as fault:
             self._in_trouble(heard, fault)
-        else:
-            self.settled(UNHEARD)
         return heard
 
     def account(self, heard: Heard) -> VenueAccount | None:
@@ -124,6 +131,7 @@ class OrderDesk:
         except _FAULTS as fault:
             self._in_trouble(heard, fault)
             return None
+        self.settled(UNHEARD)
         return venue
 
     def _in_trouble(self, heard: Heard, fault: Exception) -> None:
@@ -131,7 +139,7 @@ class OrderDesk:
         self.tell(heard, UNHEARD, heard.trouble)
 
     def _round(self, heard: Heard) -> None:
-        now_ms = self._now_ms()
+        now_ms = self._running_ms()
         for symbol, memory in list(self.state.memories.items()):
             working = memory.working
             if working is None or memory.frozen:
@@ -149,15 +157,16 @@ class OrderDesk:
     def _not_found(self, working: WorkingOrder, over: bool, now_ms: int, heard: Heard) -> None:
         """The venue does not know an order that it may never have got: send it, or give it up.
 
-        A planned one was never sent, or its sender died; of one whose answer was lost this is believed only
-        after a while.  The venue takes a name once: should the first one arrive after all, the second is refused.
+        A planned one was never sent, or its sender died; of one whose answer was lost this is believed
+        only after a while.  The venue takes a name once: should the first one arrive after all, the
+        second is refused.
         """
         waited_ms = now_ms - working.created_ms
         if working.state is IntentState.AMBIGUOUS and waited_ms < LOOKED_UP_SECONDS * 1000:
             return
         if over:
             reason = "its time to live ended before it reached the venue"
-            event = IntentEvent(working.client_id, IntentState.EXPIRED, now_ms, 0, "", reason)
+            event = IntentEvent(working.client_id, IntentState.EXPIRED, self._now_ms(), 0, "", reason)
             self._take((event,), heard)
             return
         intent = self._journal.intent(working.client_id)
@@ -198,7 +207,7 @@ class OrderDesk:
         self._take((event,), heard)
 
     def cancel(self, symbol: str, client_id: str) -> None:
-        """Ask for cancellation; asked again in every round until the order's own state tells what came of it."""
+        """Ask for cancellation; it is asked again in every round until the order has ended."""
         self.advance(CancelAsked(symbol))
         try:
             self._broker.cancel(client_id)
@@ -229,7 +238,7 @@ class OrderDesk:
         self._take((event,), heard)
 
     def _take(self, events: Sequence[IntentEvent], heard: Heard) -> bool:
-        """Keep events with the fills that came with them, in one receipt; say whether there were new fills."""
+        """Keep events and the fills that came with them in one receipt; say whether any fill is new."""
         if self._cursor is None:
             self._cursor = self._journal.fill_cursor()
         fills, cursor = self._broker.fills_since(self._cursor)
@@ -272,7 +281,7 @@ class OrderDesk:
         intent = self._journal.intent(client_id)
         if filled >= event.filled_quantity or intent is None:
             return event
-        if event.at_ms - intent.order.created_ms >= LOOKED_UP_SECONDS * 1000:
+        if self._running_ms() - intent.order.created_ms >= LOOKED_UP_SECONDS * 1000:
             detail = f"the venue says {event.state.word}, and its fills do not come"
             self.tell(heard, "fills-missing", detail, intent.order.symbol, client_id)
         state = IntentState.PARTLY_FILLED if filled else IntentState.SENT

@@ -1,7 +1,7 @@
 """Restore: from a journal to the state an agent goes on with.
 
-The state kept with the last cycle, and what was appended since, played through ``advance``: the agent uses it at its
-start, ``status`` to say how things stand while the agent runs or after it was killed.
+The state kept with the last cycle, and what was appended since, played through ``advance``: the agent
+uses it at its start, ``status`` to say how things stand while the agent runs or after it was killed.
 """
 
 from __future__ import annotations
@@ -98,7 +98,10 @@ def _changes(
 
 
 def moved(symbol: str, event: IntentEvent) -> OrderMoved:
-    """Return what an event says of an order; one that ended unfilled and without the venue's name never got there."""
+    """Return what an event says of an order.
+
+    One that ended unfilled and without the venue's name for it never got there.
+    """
     ended_early = event.state in (IntentState.CANCELLED, IntentState.EXPIRED)
     reached = not ended_early or bool(event.venue_id) or event.filled_quantity > 0
     return OrderMoved(event.client_id, symbol, event.state, event.at_ms, event.filled_quantity, reached)

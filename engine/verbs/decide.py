@@ -1,8 +1,8 @@
 """Decide: from the facts of a symbol to its one decision.
 
-Pure: the same facts, working order and usage of limits give the same decision for ever.  The evaluator chooses
-among the rules; here the winner is sized, tried against the exits (``would-exit``), held against the limits, and
-every candidate and directional signal gets its disposition.
+Pure: the same facts, working order and usage of limits give the same decision for ever.  The evaluator
+chooses among the rules; here the winner is sized, tried against the exits (``would-exit``), held against
+the limits, and every candidate and directional signal gets its disposition.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ _PARTS_PER_MILLION: Final = 1_000_000
 class Situation:
     """What a decision reads beside the facts.
 
-    ``usage`` has one entry per limit of the lowered policy: money held, open and reserved in its scope (scaled), or
-    a count; None where it is not known.  ``counted`` says whether the symbol is held or being bought already.
+    ``usage`` has one entry per limit of the lowered policy: money held, open and reserved in its scope
+    (scaled), or a count; None where it is not known.  ``counted`` says whether the symbol is held or
+    being bought already.
     """
 
     symbol: str
@@ -375,9 +376,9 @@ def _has(policy: LoweredPolicy, name: str) -> bool:
 def after_entry(policy: LoweredPolicy, values: list[float], quantity: int) -> list[float]:
     """Return the facts as they would be with the whole order filled at the ask.
 
-    Quantity, cost, weight and entries follow the order; a first entry starts its peak at the entry price with
-    ``peak_gain`` and ``held_for`` 0; ``since_order`` and ``since_buy`` are 0.  What depends on whether it is the
-    first is Unknown where ``held`` is.
+    Quantity, cost, weight and entries follow the order; a first entry starts its peak at the entry price
+    with ``peak_gain`` and ``held_for`` 0; ``since_order`` and ``since_buy`` are 0.  What depends on
+    whether it is the first is Unknown where ``held`` is.
     """
     after = list(values)
     slots = {slot.name: index for index, slot in enumerate(policy.slots)}

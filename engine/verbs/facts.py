@@ -1,7 +1,7 @@
 """Facts: from a snapshot and the state to the fact vector of each symbol.
 
-Every value is put on its slot's grid; what is missing, stale, infinite or out of its range is NaN with a reason.
-The invariants of the vocabulary hold by construction and are asserted here.
+Every value is put on its slot's grid; what is missing, stale, infinite or out of its range is NaN with a
+reason. The invariants of the vocabulary hold by construction and are asserted here.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class JudgedQuote:
     state: str
     reason: UnknownReason
     detail: str = ""
+    age_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +111,13 @@ class SymbolView:
 
 
 def judge_quote(
-    answer: Quote | NoQuote | None, memory: Memory, now_ms: int, max_age_seconds: int, jump_guard: float
+    answer: Quote | NoQuote | None, memory: Memory, wall_ms: int, max_age_seconds: int, jump_guard: float
 ) -> JudgedQuote:
-    """Decide whether a quote may be traded on.
+    """Decide whether a quote may be traded on.  Its age is measured on the wall clock, like its stamp.
 
-    A quote further than ``jump_guard`` from the last accepted one is unconfirmed until another agrees with it:
-    a later one, or one of another source (language reference, "Prices").  The same quote asked for again
-    confirms nothing, or a print at x 0.01 in a quiet market would fire a stop.
+    A quote further than ``jump_guard`` from the last accepted one is unconfirmed until another agrees
+    with it: a later one, or one of another source (language reference, "Prices").  The same quote asked
+    for again confirms nothing, or a print at x 0.01 in a quiet market would fire a stop.
     """
     if answer is None:
         return JudgedQuote(None, "missing", _R.MISSING, "no answer")
@@ -125,17 +126,18 @@ def judge_quote(
         return JudgedQuote(None, state, answer.reason, answer.detail)
     if not 0 < answer.bid <= answer.ask:
         return JudgedQuote(None, "missing", _R.NOT_A_NUMBER, "bid above ask, or not above 0")
-    if answer.source_time_ms > now_ms + CLOCK_TOLERANCE_MS:
+    age_ms = max(0, wall_ms - answer.source_time_ms)
+    if answer.source_time_ms > wall_ms + CLOCK_TOLERANCE_MS:
         return JudgedQuote(None, "missing", _R.CLOCK, "stamped in the future")
-    if now_ms - answer.source_time_ms > max_age_seconds * 1000:
-        age = (now_ms - answer.source_time_ms) // 1000
-        return JudgedQuote(answer, "stale", _R.STALE, f"{age} s old")
+    if age_ms > max_age_seconds * 1000:
+        return JudgedQuote(answer, "stale", _R.STALE, f"{age_ms // 1000} s old", age_ms)
     if memory.trusted_bid and _jumps(memory.trusted_bid, answer.bid, jump_guard):
         another = answer.source_time_ms > memory.suspect_ms or answer.source != memory.suspect_source
         agrees = memory.suspect_bid and not _jumps(memory.suspect_bid, answer.bid, jump_guard)
         if not (agrees and another):
-            return JudgedQuote(answer, "unconfirmed", _R.UNCONFIRMED, "a jump no second quote has confirmed")
-    return JudgedQuote(answer, "tradable", _R.KNOWN)
+            detail = "a jump no second quote has confirmed"
+            return JudgedQuote(answer, "unconfirmed", _R.UNCONFIRMED, detail, age_ms)
+    return JudgedQuote(answer, "tradable", _R.KNOWN, "", age_ms)
 
 
 def _jumps(accepted: int, bid: int, ratio: float) -> bool:
@@ -215,10 +217,8 @@ _bid = _quoted("bid")
 
 
 def _quote_age(view: SymbolView, moment: Moment) -> Known:
-    quote = view.quote.quote
-    if quote is None:
-        return unknown(view.quote.reason)
-    return known(max(0.0, (moment.now_ms - quote.source_time_ms) / 1000))
+    judged = view.quote
+    return unknown(judged.reason) if judged.quote is None else known(judged.age_ms / 1000)
 
 
 def _minimum(view: SymbolView) -> int | None:

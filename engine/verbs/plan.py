@@ -134,9 +134,9 @@ def open_book(
 ) -> Book:
     """Return the book at a cycle's start.
 
-    ``prices`` are bids (scaled) by symbol, last trusted ones where none is fresh; ``foreign`` is what the broker
-    has beside our own (below 0 where it has less): it counts in exposure only.  ``classes`` are the asset
-    classes of symbols outside the universe.
+    ``prices`` are bids (scaled) by symbol, last trusted ones where none is fresh; ``foreign`` is what the
+    broker has beside our own (below 0 where it has less): it counts in exposure only.  ``classes`` are
+    the asset classes of symbols outside the universe.
     """
     cash = state.ledger.cash
     exposure: dict[str, int] = {}
@@ -243,7 +243,7 @@ class _Usage(Sequence[int | None]):
     def __getitem__(self, index: int) -> int | None: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[int | None]: ...
-    def __getitem__(self, index: int | slice) -> int | None | Sequence[int | None]:
+    def __getitem__(self, index: int | slice) -> int | Sequence[int | None] | None:
         return self._counted()[index]
 
     def __len__(self) -> int:

@@ -1,8 +1,8 @@
 """State: everything the agent remembers, and the one function that advances it.
 
-Cooldowns, once-periods, peaks, entries, open orders and rejection backoff live here and nowhere else.  The state
-after a cycle is kept with the cycle; what happened since is replayed from the journal through ``advance``,
-so that a restart is invisible to decisions.
+Cooldowns, once-periods, peaks, entries, open orders and rejection backoff live here and nowhere else.
+The state after a cycle is kept with the cycle; what happened since is replayed from the journal through
+``advance``, so that a restart is invisible to decisions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEVER: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one symbol.  Prices are scaled; instants are milliseconds, NEVER where not yet."""
+    """What is remembered of one symbol.  Prices are scaled; instants are NEVER where not yet."""
 
     episode: int = 0  # how many positions have begun
     episode_began_ms: int = NEVER  # NEVER while nothing is held
@@ -427,7 +427,8 @@ def _filled(state: State, event: Filled) -> State:
     try:
         ledger = apply_fill(state.ledger, fill)
     except LedgerError:
-        # it sells what we do not have, or spends what there is not: kept in the journal, but it cannot be booked
+        # it sells what we do not have, or spends what there is not: kept in the journal, but it cannot be
+        # booked
         return state.with_memory(fill.symbol, replace(memory, frozen=True))
     before, after = (book.holding(fill.symbol).quantity for book in (state.ledger, ledger))
     was_held, is_held = before >= event.minimum, after >= event.minimum
@@ -488,10 +489,13 @@ def _bar_seen(memory: Memory, event: BarSeen) -> Memory:
 def _quantity_seen(memory: Memory, event: QuantitySeen) -> Memory:
     """Compare what the broker has with our fills; what it had before the position began is foreign."""
     beside = max(0, event.broker - event.own)
-    if event.own == 0:
-        foreign, changed = beside, False
-    else:
-        foreign, changed = memory.foreign, event.broker < event.own or beside != memory.foreign
+    foreign, changed = memory.foreign, False
+    if event.own:
+        # that others have less of theirs now is no change of ours
+        foreign = min(foreign, beside)
+        changed = event.broker < event.own or beside > foreign
+    elif memory.working is None:
+        foreign = beside
     if (foreign, changed) == (memory.foreign, memory.changed_quantity):
         return memory
     return replace(memory, foreign=foreign, changed_quantity=changed)
