@@ -55,7 +55,9 @@ class Calendar(Protocol):
     def facts(self, calendar: str, at_ms: int) -> SessionFacts:
         """Return the session facts; NotFoundError for a calendar that does not exist."""
 
-    def expected_bars(self, calendar: str, interval_seconds: int, start_ms: int, end_ms: int) -> Sequence[int]:
+    def expected_bars(
+        self, calendar: str, interval_seconds: int, start_ms: int, end_ms: int
+    ) -> Sequence[int]:
         """Return the open times of the bars expected with start_ms <= open < end_ms.
 
         Regular sessions only; intraday bars are aligned to the session's open, daily bars (86,400
@@ -78,7 +80,7 @@ class Broker(Protocol):
     """Orders.  ``submit`` is called at most once per client id unless a look-up proves absence.
 
     ``submit`` raises ``OrderRejected`` when the venue refused (certain), ``AmbiguousOutcome`` when
-    the order may or may not exist.
+    the order may or may not exist, and ``UnavailableError`` only where it was certainly not taken.
     """
 
     def submit(self, order: OrderRequest) -> OrderReport:
