@@ -110,8 +110,10 @@ class Comparison(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """``left comparison right``.  A computed operand (arithmetic or step table) is put on the
-    grid of ``steps_per_unit`` before it is compared; facts and constants are on theirs already.
+    """``left comparison right``.
+
+    A computed operand (arithmetic or step table) is put on the grid of ``steps_per_unit`` before it is
+    compared; facts and constants are on theirs already.
     Booleans and words compare with a constant by EQUAL or NOT_EQUAL and have grid 0.
     """
 
@@ -161,8 +163,10 @@ class LoweredVote:
 
 @dataclass(frozen=True, slots=True)
 class LoweredSignal:
-    """A voted signal.  ``slots`` are side, confidence, buy, sell, hold as exits read them;
-    ``entry_slots`` as entries read them (the same slots where no vote may abstain).
+    """A voted signal.
+
+    ``slots`` are side, confidence, buy, sell, hold as exits read them; ``entry_slots`` as entries read
+    them (the same slots where no vote may abstain).
     """
 
     name: str
@@ -194,8 +198,10 @@ class Once(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoweredRule:
-    """A rule.  ``when`` is the reading that lets it act; ``when_entry`` the one entries look at
-    (they differ only where an abstaining vote is read).  A sell's condition includes ``held``.
+    """A rule.
+
+    ``when`` is the reading that lets it act; ``when_entry`` the one entries look at (they differ only
+    where an abstaining vote is read).  A sell's condition includes ``held``.
     ``size`` is None for ``sell all`` and ``hold``.
     """
 

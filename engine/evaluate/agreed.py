@@ -1,7 +1,8 @@
 """The evaluator of the live agent: durable-rules decides and the compiled evaluator must agree.
 
-Where durable-rules cannot be imported the compiled evaluator decides and the reference one checks it.  What to do on
-disagreement is in ``engine.evaluate.agreement``; this file runs the evaluators and keeps what happened.
+Where durable-rules cannot be imported the compiled evaluator decides and the reference one checks it.
+What to do on disagreement is in ``engine.evaluate.agreement``; this file runs the evaluators and keeps
+what happened.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class AgreedEvaluator:
     """
 
     def __init__(self, policy: LoweredPolicy, *, durable: bool = True) -> None:
-        """Build the evaluators; ``durable`` False leaves durable-rules out, as where it cannot be imported."""
+        """Build the evaluators; ``durable`` False leaves durable-rules out, as where there is none."""
         self.policy = policy
         self.compiled = CompiledEvaluator(policy)
         self.reference = ReferenceEvaluator(policy)
@@ -67,7 +68,7 @@ class AgreedEvaluator:
                 self.durable.rebuild()
 
     def standing_exit(self, values: list[float], stated: int = 0) -> tuple[int, int]:
-        """Return the first standing exit; where the evaluators differ it is Unknown, which forbids the entry."""
+        """Return the first standing exit; where the evaluators differ it is Unknown: no entry."""
         compiled = self.compiled.standing_exit(values, stated)
         checked = self.reference.standing_exit(values, stated)
         if compiled != checked:

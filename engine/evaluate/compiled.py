@@ -520,12 +520,23 @@ class _Generator:
         protective = _mask(i for i, rule in enumerate(rules) if rule.protective)
         self._protective, self._ordinary = self._sells & protective, self._sells & ~protective
         self._gates = tuple(_mask(self._speaking(index, rule)) for index, rule in enumerate(rules))
+        two_readings = _mask(i for i, gate in enumerate(policy.gates) if gate.when != gate.when_entry)
+        passing = _mask(i for i, gate in enumerate(policy.gates) if gate.pass_if_unknown)
+        self._stoppers = tuple(
+            gates & (two_readings if rule.protective else two_readings | ~passing)
+            for gates, rule in zip(self._gates, rules, strict=True)
+        )
+        self._stoppable = self._buys | _mask(
+            i for i, stoppers in enumerate(self._stoppers) if stoppers and self._sells >> i & 1
+        )
         self.namespace: dict[str, Any] = {
             **_NAMESPACE,
             "MEMBERS": _Cache(_members),
             "TRUTHS": _Cache(partial(_truths, self._count)),
             "QUIET": _Cache(partial(_quiet, self._count)),
             "GATES": self._gates,
+            # Of each rule, the gates that stop it while they are Unknown, as entries read them.
+            "STOPPERS": self._stoppers,
             # Of each rule, the ones whose Unknown withholds it if it is an entry.
             "WITHHOLDING": tuple(self._sells | (1 << index) - 1 for index in range(self._count)),
             "SAME_ACTION": tuple(of[rule.action] for rule in rules),
@@ -691,22 +702,31 @@ class _Generator:
         if not self._buys:
             return []
         would_exit = next((i for i, gate in enumerate(self._policy.gates) if gate.name == WOULD_EXIT), -1)
-        stops_buys, stops_sells = self._stopping(self._buys), self._stopping(self._ordinary)
+        stops_buys, stops_sells = self._stopping(self._buys), self._stopping(self._stoppable & self._sells)
         buy_gates: list[str] = []
         sell_gates: list[str] = []
         for index, gate in enumerate(self._policy.gates):
             true, unknown = [f"p |= {1 << index}"], [f"q |= {1 << index}"]
+            if gate.pass_if_unknown and gate.when == gate.when_entry:
+                unknown = []
+            elif stops_buys >> index & 1 and gate.only_rule < 0:
+                unknown = true
             if stops_buys >> index & 1:
-                buy_gates += function.decide(gate.when_entry, true, true if gate.only_rule < 0 else unknown)
+                buy_gates += function.decide(gate.when_entry, true, unknown)
             elif stops_sells >> index & 1:
-                sell_gates += function.decide(gate.when_entry, true, [] if gate.pass_if_unknown else unknown)
+                sell_gates += function.decide(gate.when_entry, true, unknown)
+        tried = [
+            "elif (would_exit | would_exit_unknown) >> r & 1:",
+            f"    d[r] = {int(Disposition.VETOED)}",
+            f"    c[r] = {would_exit}",
+        ]
         withheld = [
             *self._entry_readings(function),
             f"k = j | would_exit_unknown & ~would_exit & {self._buys}",
             *sell_gates,
             # True, but stopped by Unknown gates only.
             "for r in MEMBERS[i]:",
-            "    if not p & GATES[r] and q & GATES[r]:",
+            "    if not p & GATES[r] and q & STOPPERS[r]:",
             "        k |= 1 << r",
             "for r in MEMBERS[a]:",
             "    v = k & WITHHOLDING[r]",
@@ -725,9 +745,7 @@ class _Generator:
             "        if k:",
             f"            d[r] = {int(Disposition.VETOED)}",
             "            c[r] = MEMBERS[k][0]",
-            "        elif (would_exit | would_exit_unknown) >> r & 1:",
-            f"            d[r] = {int(Disposition.VETOED)}",
-            f"            c[r] = {would_exit}",
+            *_indented(_indented(tried if would_exit >= 0 else [])),
             "        else:",
             "            a |= 1 << r",
             "    if a:",
@@ -737,7 +755,7 @@ class _Generator:
     def _entry_readings(self, function: _Function) -> list[str]:
         """Set ``i`` and ``j``, as entries read the rules: true (what Unknown gates may stop) and Unknown."""
         lines: list[str] = []
-        stoppable = self._buys | self._ordinary
+        stoppable = self._stoppable
         differing = 0
         for index, rule in enumerate(self._policy.rules):
             if rule.when_entry != rule.when:

@@ -373,7 +373,8 @@ class ReferenceEvaluator:
             truth = truths[gate.when_entry]
             if truth == TRUE:
                 return False
-            if truth == UNKNOWN and not lowered.protective and not gate.pass_if_unknown:
+            counts = not (lowered.protective or gate.pass_if_unknown) or gate.when != gate.when_entry
+            if truth == UNKNOWN and counts:
                 stopped = True
         return stopped
 

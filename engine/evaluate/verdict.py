@@ -6,9 +6,9 @@ The meaning, for a fact vector ``values`` (see ``engine.lowered``):
 false, for sell the other way round, ``hold_weight`` for hold when both are false, nothing when both
 are true.  A missing side is false; an Unknown side makes the vote Unknown.  Acting reading: a vote that
 may abstain casts nothing when Unknown; any other Unknown vote makes the signal Unknown.  Entry reading:
-every Unknown vote makes the signal Unknown.  The strictly largest of buy, sell and hold weight wins; confidence
-is its share of all weight cast, on the grid of 0.01; a shared largest, or nothing cast, is side
-``none`` with confidence 0.  ``buy``, ``sell``, ``hold`` are the weights cast, in units of weight.
+every Unknown vote makes the signal Unknown.  The strictly largest of buy, sell and hold weight wins;
+confidence is its share of all weight cast, on the grid of 0.01; a shared largest, or nothing cast, is
+side ``none`` with confidence 0.  ``buy``, ``sell``, ``hold`` are the weights cast, in units of weight.
 An Unknown signal has NaN in all its slots.  A signal whose bit is set in ``stated`` is read from its
 slots as they are; its votes are not evaluated.
 
@@ -23,20 +23,24 @@ An ordinary sell is VETOED by the first gate that vetoes sells whose ``when`` is
 definitely true.  A hold is never vetoed.
 
 *Withheld entries.*  A buy that no gate vetoes is UNKNOWN (withheld; the cause is the rule) while there is
-  (a) a sell rule whose ``when_entry`` is Unknown, or whose ``when_entry`` is true and which is stopped by Unknown
-      gates only (no gate that speaks of it is definitely true);
+  (a) a sell rule whose ``when_entry`` is Unknown, or whose ``when_entry`` is true and which is stopped by
+      Unknown gates only;
   (b) a buy or hold rule before it whose ``when_entry`` is Unknown;
   (c) a buy rule before it whose ``when_entry`` is true and which is stopped by Unknown gates only;
   (d) a buy rule before it whose bit is set in ``would_exit_unknown`` (and not in ``would_exit``).
-The cause is the first such rule in the order of ``rules``.  A buy whose own bit is set in ``would_exit_unknown`` is
-VETOED by ``would-exit``.
+A rule is *stopped by Unknown gates only* when no gate that speaks of it has a true ``when_entry`` and one
+has an Unknown ``when_entry`` that counts: of a gate that does not ``pass_if_unknown`` where the rule is not
+protective; and always of a gate whose two readings differ, because what it vetoes as exits read it may
+be an exit that stands once the abstained votes are known.
+The cause is the first such rule in the order of ``rules``.  A buy whose own bit is set in
+``would_exit_unknown`` is VETOED by ``would-exit``.
 
 *Selection.*  Candidates neither vetoed nor withheld *stand*.
 ``exits_first``: if a sell stands, the standing sell that leaves the smallest position wins (``level_after``;
 an Unknown level counts as the largest; ties go to the first in order); other standing sells are CONCURRED,
-and every buy and hold candidate is OUTRANKED (their gates are not looked at).  Otherwise the first standing buy
-or hold wins.  ``by_priority``: the first standing candidate wins.  Of the standing candidates that did not win,
-those with the winner's action are CONCURRED, the others OUTRANKED.  The winner is ACTED.
+and every buy and hold candidate is OUTRANKED (their gates are not looked at).  Otherwise the first
+standing buy or hold wins.  ``by_priority``: the first standing candidate wins.  Of the standing candidates
+that did not win, those with the winner's action are CONCURRED, the others OUTRANKED.  The winner is ACTED.
 Rules that are no candidates have disposition NONE and cause -1.
 
 *Causes.*  VETOED: index of the gate.  UNKNOWN, CONCURRED, OUTRANKED: index of the rule.  ACTED: -1.

@@ -1,7 +1,7 @@
 """CPU seconds of the commands a person waits for, as whole processes: `python tests/bench/bench_cli.py`.
 
-Each command runs several times after a warm-up; the median of user + system time is printed beside what it
-should stay under.  Times of the machine's own noise do not count as CPU time, but a contended core still slows it.
+Each command runs several times after a warm-up; the median of user + system time is printed beside what
+it should stay under.  CPU time leaves out waiting, but a contended core still slows it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def main() -> None:
             median = statistics.median(times)
             target = "" if limit is None else f"   to stay under {limit * 1000:.0f} ms"
             shown = " ".join(a if not a.startswith("/") else "FILE" for a in arguments)
-            print(f"{shown:40} {median * 1000:6.0f} ms CPU ({min(times) * 1000:.0f}-{max(times) * 1000:.0f}){target}")
+            spread = f"{min(times) * 1000:.0f}-{max(times) * 1000:.0f}"
+            print(f"{shown:40} {median * 1000:6.0f} ms CPU ({spread}){target}")
 
 
 if __name__ == "__main__":

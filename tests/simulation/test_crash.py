@@ -1,4 +1,4 @@
-"""kill -9 at every seam: the process kills itself inside its ports, is restarted, and nothing is lost or doubled."""
+"""kill -9 at every seam: the process dies inside its ports, is restarted; nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -44,12 +44,19 @@ def told(folder: Path) -> dict[str, Any]:
         "memories": dict(state.memories),
         "venue": (account.cash, dict(account.positions)),
         "venue fills": [(f.symbol, f.side, f.quantity, f.price, f.fee, f.at_ms) for f in fills],
-        "journal fills": [(f.fill_id, f.symbol, f.side, f.quantity, f.price, f.at_ms) for f in reader.fills()],
+        "journal fills": [
+            (f.fill_id, f.symbol, f.side, f.quantity, f.price, f.at_ms) for f in reader.fills()
+        ],
         "intents": [
-            (i.cycle, i.order.client_id, i.order.quantity, i.order.limit_price, i.rule) for i in reader.intents()
+            (i.cycle, i.order.client_id, i.order.quantity, i.order.limit_price, i.rule)
+            for i in reader.intents()
         ],
         "decisions": [
-            (c.head.cycle, c.head.at_ms, [(d.symbol, d.decision.action, d.decision.rule) for d in c.decisions])
+            (
+                c.head.cycle,
+                c.head.at_ms,
+                [(d.symbol, d.decision.action, d.decision.rule) for d in c.decisions],
+            )
             for c in reader.cycles()
         ],
         "sound": list(reader.verify()),
@@ -135,9 +142,7 @@ def test_kill_anywhere(
         assert told(folder) == expected, (seam, when, number)
 
 
-def test_killed_again_and_again(
-    undisturbed: tuple[dict[str, Any], dict[str, int]], tmp_path: Path
-) -> None:
+def test_killed_again_and_again(undisturbed: tuple[dict[str, Any], dict[str, int]], tmp_path: Path) -> None:
     """A process that dies at every third send still ends where the undisturbed one does."""
     expected, _ = undisturbed
     for _ in range(40):

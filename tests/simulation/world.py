@@ -131,12 +131,8 @@ def build(
     closing = ExitStack()
     journal = open_journal(journal_path, at_ms=at_ms, nonce=lambda: nonce, reserve_exits=1)
     closing.callback(journal.close)
-    model = FillModel(
-        fee_rate=Decimal("0.0002"), partial_rate=partial_rate, partial_share=Decimal("0.5")
-    )
-    broker = PaperBroker(
-        folder / "venue.db", market, clock, model, CASH, instruments, calendar=calendar
-    )
+    model = FillModel(fee_rate=Decimal("0.0002"), partial_rate=partial_rate, partial_share=Decimal("0.5"))
+    broker = PaperBroker(folder / "venue.db", market, clock, model, CASH, instruments, calendar=calendar)
     closing.callback(broker.close)
     ports = Ports(
         clock,
