@@ -130,7 +130,8 @@ def _rewritten(left: Typed, right: Typed) -> str:
         if not isinstance(literal, Constant) or isinstance(other.unit, Words):
             continue
         if other.unit is _M.RATIO and literal.unit is _M.SCALAR:
-            return f"write {decimal_text(literal.value * 100)}%"
+            percent = literal.value * 100 if abs(literal.value) <= 1 else literal.value
+            return f"write {decimal_text(percent)}%"
         if other.unit in INDEX_LIKE and literal.unit is _M.RATIO:
             return f"write {decimal_text(literal.value * 100)}"
         if other.unit in (_M.PRICE, _M.MONEY) and literal.unit is _M.SCALAR:
@@ -453,7 +454,8 @@ class Checker:
             case Text(span=span):
                 raise TypeProblem("a text cannot stand here", span)
             case _:
-                raise TypeProblem("a number is needed here, and this is a condition", expression.span)
+                hint = "conditions are joined by 'and' and 'or'"
+                raise TypeProblem("a number is needed here, and this is a condition", expression.span, hint)
 
     def _refuse_arithmetic_on_words(self, typed: Typed, expression: Expression) -> None:
         if isinstance(typed.unit, Words) or typed.unit is _M.BOOLEAN:
@@ -510,7 +512,8 @@ class Checker:
         several = operator in (Operator.MINIMUM, Operator.MAXIMUM)
         if (len(call.arguments) < 2) if several else (len(call.arguments) != 1):
             wanted = "two or more arguments" if several else "one argument"
-            raise TypeProblem(f"'{call.function}' takes {wanted}", call.span)
+            hint = f"write {call.function}({'price, ask' if several else 'x'})"
+            raise TypeProblem(f"'{call.function}' takes {wanted}", call.span, hint)
         operands = tuple(self.number(argument) for argument in call.arguments)
         for operand, argument in zip(operands, call.arguments, strict=True):
             self._refuse_arithmetic_on_words(operand, argument)
@@ -572,7 +575,8 @@ class Checker:
         if name in _FUNCTION_NAMES:
             return TypeProblem(f"'{name}' is a function", span, f"write {name}(...)", "unknown-name")
         if name in PROMISE_FACTS:
-            return TypeProblem(f"only promises speak of '{name}'", span, code="unknown-name")
+            hint = "read facts of the position, such as held"
+            return TypeProblem(f"only promises speak of '{name}'", span, hint, "unknown-name")
         if name in ENUM_WORDS:
             hint = "compare it with a fact, as in  session == regular"
             return TypeProblem(f"the word '{name}' stands alone", span, hint, "unknown-name")
@@ -698,7 +702,7 @@ class Checker:
             count = call.arguments[1]
             bars = self._bar_count(self.number(count), count, "how many bars back", hint)
         if is_constant(typed):
-            raise TypeProblem("'prev' of a number that never changes", call.span)
+            raise TypeProblem("'prev' of a number that never changes", call.span, hint)
         return self._lagged(typed, call.arguments[0], bars, unparse(call))
 
     def _lagged(
@@ -726,7 +730,8 @@ class Checker:
             case Arithmetic(operator=operator, operands=operands):
                 return SeriesOperation(operator, tuple(self._as_series(operand) for operand in operands))
             case StepTable(span=span):
-                raise TypeProblem("a step table is not a series of bars", span, code="not-a-series")
+                hint = "compare it, without 'prev' and 'crosses'"
+                raise TypeProblem("a step table is not a series of bars", span, hint, "not-a-series")
 
     def _one_step(self, numbers: tuple[Typed, ...], span: Span) -> None:
         """All operands of one series expression step in the same bars."""

@@ -57,6 +57,8 @@ from engine.lowered import SlotOrigin
 from engine.units import Measure
 from engine.vocabulary import FACTS
 
+MAXIMUM_SYMBOLS: Final = 5_000
+"""Symbols of a universe."""
 _OWN_WORDS: Final = (
     KEYWORDS
     | ENUM_WORDS
@@ -93,6 +95,14 @@ def _expressions(content: _Content) -> Iterator[Expression]:
     yield from (value for _, value in content.steps)
 
 
+def _unit_of_most(literals: list[Literal]) -> Measure:
+    """Return the unit that most literals have; a bare 0 has that of the others."""
+    units = Counter(
+        literal.measure for literal in literals if literal.value or literal.measure is not Measure.SCALAR
+    )
+    return units.most_common(1)[0][0] if units else Measure.SCALAR
+
+
 class Declarations:
     """The names of one policy: ``engine.language.checker.Names``, read from its document."""
 
@@ -105,10 +115,12 @@ class Declarations:
         self._calendar_problem = calendar_problem
         self.declared_as: dict[str, tuple[str, Span]] = {}
         self.used: set[str] = set()
+        self.conditions: list[Condition] = []
         self.size = 0
         self.clock_literal: Span | None = None
         self.canonical: Canonical = {}
         self._known: dict[str, Named] = {}
+        self._refused: set[str] = set()
         self._hidden = any((section,) in reader.broken for section in _DECLARING)
 
         self.bars_seconds = self._bars()
@@ -118,6 +130,7 @@ class Declarations:
         self.symbols = tuple(sorted(listing.symbol for listing in self.universe))
         self.calendars = tuple(sorted({listing.calendar for listing in self.universe}))
         self._classes = sorted({listing.asset_class for listing in self.universe})
+        self._places = frozenset((*self._classes, *self.symbols))
         self.gates = frozenset((*reserved_gates, *(entry.name for entry in self.section("gates"))))
         self.parameters: dict[str, ParameterValue] = {}
         self.canonical["params"] = self.read("params", self._parameter)
@@ -141,12 +154,15 @@ class Declarations:
     # --- sections -----------------------------------------------------------------------------
 
     def section(self, name: str) -> list[Entry]:
-        """Return the entries of a section, none where it is absent or broken."""
+        """Return the entries of a section, none where it is absent, broken or too large."""
         try:
             section = self.root.find(name)
-            return section.entries() if section else []
+            entries = section.entries() if section else []
+            self.reader.check_count(entries, f"'{name}'")
         except SkipError:
+            self._hidden = self._hidden or name in _DECLARING
             return []
+        return entries
 
     def read(self, section: str, make: Callable[[Entry], _T]) -> dict[str, _T]:
         """Make something of each usable entry of a section."""
@@ -168,7 +184,7 @@ class Declarations:
             if name not in self._known:
                 raise SkipError
             return self._known[name]
-        if self._hidden and name not in FACTS and name not in _OWN_WORDS:
+        if name in self._refused or (self._hidden and name not in FACTS and name not in _OWN_WORDS):
             raise SkipError
         return None
 
@@ -178,7 +194,7 @@ class Declarations:
 
     def check_symbol(self, symbol: str, span: Span) -> None:
         """Raise where a symbol is not in the universe."""
-        if symbol in self.symbols:
+        if symbol in self._places and symbol not in self._classes:
             return
         if not self._whole_universe:
             raise SkipError
@@ -196,6 +212,7 @@ class Declarations:
             other, span = self.declared_as[name]
             taken = f"{other} on line {self.reader.line(span)}"
         if taken:
+            self._refused.add(name)
             self.reader.refuse(
                 "name-taken", f"'{name}' is already {taken}", entry.key.span, "choose another name"
             )
@@ -208,7 +225,9 @@ class Declarations:
         checker = Checker(self, promise=promise)
         try:
             with self.reader.explaining():
-                return checker.condition(expression)
+                condition = checker.condition(expression)
+            self.conditions.append(condition)
+            return condition
         finally:
             self._note(checker)
 
@@ -263,17 +282,21 @@ class Declarations:
         canonical: Canonical = {"calendar": calendar}
         listed: list[tuple[Entry, str, Decimal | None]] = []
         weights = entry.find("weights")
-        for share in weights.entries() if weights else ():
+        shares = weights.entries() if weights else []
+        tickers = {key: found.items() for key in ("symbols", "watch") if (found := entry.find(key))}
+        count = len(shares) + sum(map(len, tickers.values())) + len(self.universe)
+        if count > MAXIMUM_SYMBOLS:
+            message = f"these are {count:,} symbols; at most {MAXIMUM_SYMBOLS:,} are read"
+            self.reader.refuse("too-large", message, entry.key.span)
+        for share in shares:
             weight = share.literal(Measure.RATIO)
             if not 0 <= weight.value <= 1:
-                self.reader.refuse("range", "a weight is from 0% to 100%", weight.span)
+                self.reader.refuse("range", "a weight is from 0% to 100%", weight.span, "such as 10%")
             listed.append((share, share.name, weight.value))
             canonical.setdefault("weights", {})[share.name] = literal_text(weight.value, Measure.RATIO)
-        for key in ("symbols", "watch"):
-            symbols = entry.find(key)
-            if symbols:
-                canonical[key] = [item.text for item in symbols.items()]
-                listed += [(item, item.text, None) for item in symbols.items()]
+        for key, items in tickers.items():
+            canonical[key] = [item.text for item in items]
+            listed += [(item, item.text, None) for item in items]
         watched = set(canonical.get("watch", ()))
         for item, symbol, share_of_equity in listed:
             span = item.key.span if symbol == item.name else item.node.span
@@ -296,7 +319,7 @@ class Declarations:
         return Scope(item.text for item in entry.items())
 
     def _check_scope(self, name: str, span: Span) -> None:
-        if name in self._classes or name in self.symbols:
+        if name in self._places:
             return
         if not self._whole_universe:
             raise SkipError
@@ -309,40 +332,34 @@ class Declarations:
     def _parameter(self, entry: Entry) -> Canonical:
         self._declare("a parameter", entry)
         value_entry, range_entry, for_entry = entry.get("value"), entry.find("range"), entry.find("for")
+        ends = range_entry.items() if range_entry else []
         overrides = for_entry.entries() if for_entry else []
-        literals = [value_entry, *(range_entry.items() if range_entry else ()), *overrides]
-        unit = self._unit(literals)
-        value = self.literal(value_entry, unit).value
-        canonical: Canonical = {"value": literal_text(value, unit)}
-        low = high = None
-        if range_entry:
-            low, high = (self.literal(item, unit).value for item in range_entry.items())
-            canonical["range"] = [literal_text(low, unit), literal_text(high, unit)]
-            if low > high:
-                self.reader.refuse("range", "the range ends before it begins", range_entry.node.span)
-        scoped: dict[str, Decimal] = {}
         for override in overrides:
             self._check_scope(override.name, override.key.span)
-            scoped[override.name] = self.literal(override, unit).value
-            canonical.setdefault("for", {})[override.name] = literal_text(scoped[override.name], unit)
-        for literal, number in ((value_entry, value), *zip(overrides, scoped.values(), strict=True)):
-            if low is not None and high is not None and not low <= number <= high:
-                within = f"{literal_text(low, unit)} to {literal_text(high, unit)}"
-                message = f"{literal_text(number, unit)} is outside the range, which is {within}"
-                self.reader.report("range", message, literal.node.span, "change the value or the range")
-        self.parameters[entry.name] = ParameterValue(
-            entry.name, unit, value, low, high, scoped, entry.key.span
-        )
-        self._known[entry.name] = Parameter(entry.name, unit, entry.key.span)
+        literals = [self.literal(written) for written in (value_entry, *ends, *overrides)]
+        unit = _unit_of_most(literals)
+        value, *others = (self.reader.in_unit(literal, unit).value for literal in literals)
+        low, high = others[:2] if ends else (None, None)
+        scoped = {
+            override.name: number for override, number in zip(overrides, others[len(ends) :], strict=True)
+        }
+        canonical: Canonical = {"value": literal_text(value, unit)}
+        if low is not None and high is not None:
+            canonical["range"] = [literal_text(low, unit), literal_text(high, unit)]
+            if low > high:
+                span = Span(ends[0].node.span.start, ends[1].node.span.end)
+                self.reader.refuse("range", "the range ends before it begins", span, "write the least first")
+            for literal, number in zip((literals[0], *literals[3:]), (value, *scoped.values()), strict=True):
+                if not low <= number <= high:
+                    within = f"{literal_text(low, unit)} to {literal_text(high, unit)}"
+                    message = f"{literal_text(number, unit)} is outside the range, which is {within}"
+                    self.reader.report("range", message, literal.span, "change the value or the range")
+        if scoped:
+            canonical["for"] = {name: literal_text(number, unit) for name, number in scoped.items()}
+        span = entry.key.span
+        self.parameters[entry.name] = ParameterValue(entry.name, unit, value, low, high, scoped, span)
+        self._known[entry.name] = Parameter(entry.name, unit, span)
         return canonical
-
-    def _unit(self, literals: list[Entry]) -> Measure:
-        """Return the unit of most of a parameter's numbers; a bare 0 has that of the others."""
-        read = [entry.literal() for entry in literals]
-        units = Counter(
-            literal.measure for literal in read if literal.value or literal.measure is not Measure.SCALAR
-        )
-        return units.most_common(1)[0][0] if units else Measure.SCALAR
 
     # --- definitions and indicators -----------------------------------------------------------
 
@@ -353,8 +370,9 @@ class Declarations:
             expression = entry.expression()
             self._contents[entry.name] = expression
             return unparse(expression)
-        by = entry.get("by").expression()
-        steps = [(self.literal(step.as_key()), step.expression()) for step in entry.get("from").entries()]
+        by, written = entry.get("by").expression(), entry.get("from").entries()
+        self.reader.check_count(written, "a step table")
+        steps = [(self.literal(step.as_key()), step.expression()) for step in written]
         self._contents[entry.name] = _Table(by, tuple(steps), entry.key.span)
         texts = {literal_text(at.value, at.measure): unparse(value) for at, value in steps}
         return {"by": unparse(by), "from": texts}
@@ -381,7 +399,8 @@ class Declarations:
                     order.append(name)
                 elif need in under_way:
                     circle = list(under_way)[list(under_way).index(need) :]
-                    hint = " needs ".join(f"'{other}'" for other in (*circle, need))
+                    shown_circle = [*circle[:3], "...", *circle[-1:]] if len(circle) > 5 else circle
+                    hint = " needs ".join((*shown_circle, need))
                     self.reader.report("cycle", f"'{need}' is defined by itself", span, hint)
                     del under_way[name]
                     seen.add(name)  # and never typed
@@ -401,6 +420,8 @@ class Declarations:
                 else:
                     value = checker.either(content)
                 self._known[name] = Definition(value, checker.weight)
+                if isinstance(value, Condition):
+                    self.conditions.append(value)
         finally:
             self._note(checker)
 
@@ -415,7 +436,9 @@ class Declarations:
                 message = f"'by' is {unit_words(by.unit)}, and this is {unit_words(threshold.unit)}"
                 self.reader.refuse("unit", message, threshold.span, example(by.unit))
             if thresholds and threshold.value <= thresholds[-1].value:
-                self.reader.refuse("order", "thresholds rise from step to step", threshold.span)
+                self.reader.refuse(
+                    "order", "thresholds rise from step to step", threshold.span, "write the least first"
+                )
             value = checker.number(expression)
             if not is_constant(value):
                 message = f"a step table is made of numbers, and {shown(unparse(expression))} is a fact"

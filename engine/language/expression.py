@@ -321,11 +321,14 @@ class _Parser:
         result = self.indicator()
         if self.token.kind != "end":
             raise self.expected("the end of the expression", self._hint_behind_an_end())
-        _check_height(result)
         return result
 
     def _hint_behind_an_end(self) -> str:
         before = self.tokens[self.at - 1].kind
+        if self.token.kind == "ticker" and self.token.text.lower() in KEYWORDS:
+            return f"write '{self.token.text.lower()}'"
+        if self.token.text in ("above", "below"):
+            return "write '>' or '<', or 'crosses above' or 'crosses below'"
         if self.token.kind == "compare":
             return "a comparison may be chained, but 'crosses' may not"
         if before == "number" and self.token.kind in ("name", "ticker"):
@@ -372,7 +375,7 @@ class _Parser:
         if self.is_word("crosses"):
             self.take()
             if not (self.is_word("above") or self.is_word("below")):
-                raise self.expected("'above' or 'below' after 'crosses'")
+                raise self.expected("'above' or 'below' after 'crosses'", "write 'rsi crosses above 30'")
             above = self.take().text == "above"
             right = self.sum()
             return Crosses(left, above, right, _between(left, right))
@@ -411,7 +414,7 @@ class _Parser:
             self.take()
             inner = self.nested(self.disjunction)
             if not self.is_symbol(")"):
-                raise self.expected("')'")
+                raise self.expected("')'", "is an operator missing, or a bracket not closed?")
             self.take()
             return inner
         if token.kind == "name" and token.text not in KEYWORDS:
@@ -510,8 +513,10 @@ def parse(text: str, locate: Locate = Span) -> Expression:
     ``locate`` maps offsets of ``text`` to the place in a file that spans shall name.
     """
     expression = _Parser(text, locate).whole()
-    if len(unparse(expression)) > MAXIMUM_LENGTH:  # it must be possible to read the canonical text back
-        raise _too_long(MAXIMUM_LENGTH + 1, locate)
+    if len(text) > MAXIMUM_HEIGHT:  # a level takes a character at least
+        _check_height(expression)
+        if len(unparse(expression)) > MAXIMUM_LENGTH:  # it must be possible to read the canonical text back
+            raise _too_long(MAXIMUM_LENGTH + 1, locate)
     return expression
 
 

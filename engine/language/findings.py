@@ -11,7 +11,7 @@ from typing import Final
 from engine.codes import Action
 from engine.errors import Problem, Severity, Span
 from engine.language.expression import decimal_text, duration_text
-from engine.language.policy import Gate, Limit, Policy, Rule, Scope, Vote
+from engine.language.policy import Gate, Limit, Policy, Rule, Vote
 from engine.language.types import (
     Combined,
     Compared,
@@ -21,6 +21,7 @@ from engine.language.types import (
     SeriesColumn,
     SeriesFunction,
     Typed,
+    TypedSeries,
     columns_of,
     comparisons_of,
     facts_of,
@@ -174,39 +175,32 @@ def _only_the_position(condition: Condition) -> bool:
 
 
 def _scopes(policy: Policy) -> Iterator[Problem]:
-    traded = policy.traded
-
-    def covers_none(scope: Scope) -> bool:
-        return bool(scope.names) and not any(scope.covers(listing) for listing in traded)
-
+    places = {place for listing in policy.traded for place in (listing.symbol, listing.asset_class)}
     parts: tuple[Rule | Gate | Limit, ...] = (*policy.rules, *policy.gates, *policy.limits)
     for part in parts:
-        if covers_none(part.scope):
+        if part.scope.names and places.isdisjoint(part.scope.names):
             message = f"'{part.name}' is for symbols that are only watched"
             yield _warning("watch-only", message, part.span, "list them under 'symbols:' or 'weights:'")
     for parameter in policy.parameters.values():
-        for name in parameter.overrides:
-            if covers_none(Scope((name,))):
-                message = f"'{parameter.name}' has a value for {name}, which is only watched"
-                yield _warning("watch-only", message, parameter.span, "delete it")
+        watched = next((name for name in parameter.overrides if name not in places), None)
+        if watched is not None:
+            message = f"'{parameter.name}' has a value for {watched}, which is only watched"
+            yield _warning("watch-only", message, parameter.span, "delete it")
 
 
 def _calendars(policy: Policy) -> Iterator[Problem]:
     """Find series over symbols that do not trade at the same times: each would be a gap in the other."""
     calendar_of = {listing.symbol: listing.calendar for listing in policy.universe}
     own = {listing.calendar for listing in policy.traded}
-    series = [
-        (fact.series, fact.span)
-        for condition in _conditions(policy)
-        for fact in facts_of_condition(condition)
-    ]
-    series += [
-        (output, policy.spans[name])
-        for name, indicator in policy.indicators.items()
-        for output, _, _ in indicator.outputs.values()
-    ]
-    for node, span in series:
-        symbols = {column.symbol for column in columns_of(node)} if node is not None else set()
+    series: dict[TypedSeries, Span] = {}
+    for name, indicator in policy.indicators.items():
+        series |= {output: policy.spans[name] for output, _, _ in indicator.outputs.values()}
+    for condition in _conditions(policy):
+        for fact in facts_of_condition(condition):
+            if fact.series is not None:
+                series.setdefault(fact.series, fact.span)
+    for node, span in series.items():
+        symbols = {column.symbol for column in columns_of(node)}
         calendars = {calendar_of[symbol] for symbol in symbols if symbol in calendar_of}
         calendars |= own if SELF in symbols and len(symbols) > 1 else set()
         if len(symbols) > 1 and len(calendars) > 1:

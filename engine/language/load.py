@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from itertools import count as counting
@@ -36,7 +36,7 @@ from engine.language.expression import (
     unparse,
 )
 from engine.language.findings import Whole, findings
-from engine.language.lower import WEIGHT_STEPS, lower_all
+from engine.language.lower import WEIGHT_STEPS, try_to_lower
 from engine.language.policy import Gate, Limit, OrderTerms, Policy, Promise, Rule, Scope, Signal, Vote
 from engine.language.reading import EnoughError, Entry, Reader, SkipError, root_entry
 from engine.language.source import MAX_BYTES, Document, Path, load_document, shown
@@ -55,7 +55,7 @@ from engine.language.types import (
     on_step,
     unit_words,
 )
-from engine.lowered import Comparison, LimitKind, LimitScope, Once, Selection, SlotOrigin
+from engine.lowered import Comparison, LimitKind, LimitScope, LoweredPolicy, Once, Selection, SlotOrigin
 from engine.units import ELAPSED_CAP_SECONDS, Measure
 from engine.vocabulary import POSITION_SIZE_FACTS
 
@@ -64,9 +64,6 @@ MIN_STEP: Final = Decimal("0.05")
 DEFAULT_LIMITS: Final = {"buy": "100.1% of ask", "sell": "99.5% of bid"}
 DEFAULT_GOOD_FOR: Final = 60
 DEFAULT_TIMEZONE: Final = "UTC"
-MAXIMUM_ENTRIES: Final = 500
-"""Entries of any section: more would be neither read by people nor decided in time."""
-_BOUNDED: Final = ("params", "indicators", "define", "signals", "rules", "gates", "limits", "promises")
 
 _T = TypeVar("_T")
 _ALL: Final = frozenset({"buy", "sell", "protective"})
@@ -94,11 +91,12 @@ RESERVED_GATES: Final = frozenset({name for name, _, _ in INTEGRITY_GATES} | {"o
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A policy, unless errors forbid it, and every problem found."""
+    """A policy, unless errors forbid it, its lowered forms by traded symbol, and every problem found."""
 
     source: Source
     policy: Policy | None
     problems: tuple[Problem, ...]
+    lowered: Mapping[str, LoweredPolicy] = field(default_factory=dict)
 
     def required(self) -> Policy:
         """Return the policy; PolicyError with all errors where there is none."""
@@ -137,11 +135,13 @@ def _load(
     document: Document, broken: frozenset[Path], problems: list[Problem], calendar_problem: CalendarProblem
 ) -> Loaded:
     reader = Reader(document, broken, problems)
-    policy = None
+    policy, lowered = None, None
     with suppress(EnoughError):
-        policy = _Loader(reader, root_entry(reader, document), calendar_problem).load()
-    ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.span.start, p.span.end, p.code))
-    return Loaded(document.source, None if reader.failed else policy, tuple(ordered))
+        policy, lowered = _Loader(reader, root_entry(reader, document), calendar_problem).load()
+    ordered = tuple(sorted(dict.fromkeys(problems), key=lambda p: (p.span.start, p.span.end, p.code)))
+    if reader.failed or policy is None or lowered is None:
+        return Loaded(document.source, None, ordered)
+    return Loaded(document.source, policy, ordered, lowered)
 
 
 class _Loader:
@@ -150,18 +150,18 @@ class _Loader:
     def __init__(self, reader: Reader, root: Entry, calendar_problem: CalendarProblem) -> None:
         self.reader = reader
         self.root = root
-        for section in _BOUNDED:
-            self._check_count(section)
         self.names = Declarations(reader, root, RESERVED_GATES, calendar_problem)
         self._orders = counting()
         self._members: dict[tuple[str, ...], frozenset[str]] = {}
+        self._of_class: dict[str, list[str]] = defaultdict(list)
         self._unweighted: dict[str, str] = {}  # by class, by symbol and by "": a symbol without a weight
         for listing in self.names.universe:
+            self._of_class[listing.asset_class].append(listing.symbol)
             if listing.traded and listing.weight is None:
                 for name in ("", listing.asset_class, listing.symbol):
                     self._unweighted.setdefault(name, listing.symbol)
 
-    def load(self) -> Policy:
+    def load(self) -> tuple[Policy, Mapping[str, LoweredPolicy]]:
         """Return what could be read; it is the whole policy where no error was reported."""
         names = self.names
         head = {key: self._word(key) for key in ("policy", "version", "selection")}
@@ -207,8 +207,7 @@ class _Loader:
             spans={name: span for name, (_, span) in names.declared_as.items()},
             size=names.size,
         )
-        self._find_more(policy, timezone)
-        return policy
+        return policy, self._find_more(policy, timezone)
 
     def _canonical(self, *parts: Canonical) -> str:
         """Return the text that the digest is of; it can be loaded again, with the same digest."""
@@ -219,21 +218,20 @@ class _Loader:
             self.reader.report("too-large", message, self.root.key.span)
         return canonical
 
-    def _find_more(self, policy: Policy, timezone: str) -> None:
-        """Look at the policy as a whole, as far as it could be read."""
+    def _find_more(self, policy: Policy, timezone: str) -> Mapping[str, LoweredPolicy]:
+        """Look at the policy as a whole, as far as it could be read; return its lowered forms."""
         clock = self.names.clock_literal
         if clock is not None and not timezone and ("timezone",) not in self.reader.broken:
             message = "a time of day needs the policy's timezone"
             hint = "add a line  timezone: America/New_York  (or your own)"
             self.reader.report("timezone-missing", message, clock, hint)
-        try:
-            lower_all(policy)
-        except PolicyError as error:
-            for problem in error.problems:
-                self.reader.report(problem.code, problem.message, problem.span, problem.hint)
+        lowered, problems = try_to_lower(policy, self.names.conditions)
+        for problem in problems:
+            self.reader.report(problem.code, problem.message, problem.span, problem.hint)
         top = Span(self.root.node.span.start, self.root.node.span.start + 1)
         whole = Whole(self.names.declared_as, self.names.used, timezone, top)
         self.reader.problems += findings(policy, None if self.reader.failed else whole)
+        return lowered
 
     def _try(self, read: Callable[[], _T]) -> _T | None:
         """Return what was read, None where its mistake is reported: the rest of the entry is read, too."""
@@ -241,13 +239,6 @@ class _Loader:
             return read()
         except SkipError:
             return None
-
-    def _check_count(self, section: str) -> None:
-        entries = self._try(lambda: self.root.get(section).entries())
-        if entries and len(entries) > MAXIMUM_ENTRIES:
-            message = f"'{section}' has {len(entries):,} entries; at most {MAXIMUM_ENTRIES} are read"
-            self.reader.report("too-large", message, entries[0].key.span)
-            raise EnoughError
 
     # --- head ---------------------------------------------------------------------------------
 
@@ -378,6 +369,7 @@ class _Loader:
             expression = entry.expression()
             return self.names.condition(expression), expression
         listed = entry.find("all") or entry.get("any")
+        self.reader.check_count(listed.items(), f"'{listed.name}'")
         parts = [self._try(partial(self._when, item)) for item in listed.items()]
         read = [part for part in parts if part]
         if len(read) < len(parts):
@@ -449,7 +441,7 @@ class _Loader:
             self.reader.refuse("min-step", message, entry.key.span, "delete it")
         literal = entry.literal(Measure.RATIO)
         if not 0 <= literal.value <= 1:
-            self.reader.refuse("range", "a share of the level is from 0% to 100%", literal.span)
+            self.reader.refuse("range", "a share of the level is from 0% to 100%", literal.span, "such as 5%")
         return literal.value
 
     def _check_once(self, rule: Rule, entry: Entry) -> None:
@@ -519,8 +511,8 @@ class _Loader:
 
     def _covered(self, scope: Scope) -> frozenset[str]:
         if scope.names not in self._members:
-            covered = (listing.symbol for listing in self.names.universe if scope.covers(listing))
-            self._members[scope.names] = frozenset(covered)
+            places = (self._of_class.get(name, (name,)) for name in scope.names)
+            self._members[scope.names] = frozenset(symbol for place in places for symbol in place)
         return self._members[scope.names]
 
     # --- gates --------------------------------------------------------------------------------
@@ -567,9 +559,8 @@ class _Loader:
             count, window_seconds = int(rate[1]), int(rate[2]) * SECONDS_PER[rate[3]]
             text = f"{count} buys per {duration_text(window_seconds)}"
             if not 0 < window_seconds <= ELAPSED_CAP_SECONDS:
-                self.reader.refuse(
-                    "range", "the window of a rate is above 0 and at most 3650d", bound_entry.node.span
-                )
+                message = "the window of a rate is above 0 and at most 3650d"
+                self.reader.refuse("range", message, bound_entry.node.span, "such as 3 buys per 3m")
         elif positions:
             kind, count = LimitKind.POSITIONS_AT_MOST, int(positions[1])
             text = f"{count} positions"

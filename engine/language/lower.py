@@ -7,6 +7,7 @@ out of scope are left out, facts that are fixed for the variant (asset class, ca
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -17,7 +18,7 @@ from engine.codes import Action, Side, Truth
 from engine.errors import PolicyError, Problem, Span
 from engine.indicators.functions import FUNCTIONS
 from engine.language.expression import literal_text
-from engine.language.policy import Gate, Limit, Listing, OrderTerms, Policy, Rule, Vote
+from engine.language.policy import Gate, Limit, Listing, OrderTerms, ParameterValue, Policy, Rule, Vote
 from engine.language.types import (
     Arithmetic,
     Combined,
@@ -35,6 +36,7 @@ from engine.language.types import (
     StepTable,
     Typed,
     TypedSeries,
+    comparisons_of,
     facts_of_condition,
     implied,
     on_step,
@@ -69,7 +71,9 @@ from engine.vocabulary import ASSET_CLASS, BASE_FACTS, CALENDAR, FACTS, SIGNAL_F
 WEIGHT_STEPS: Final = 1_000_000
 """Weights of votes are integers in millionths."""
 MAXIMUM_WORK: Final = 300_000
-"""Facts, numbers and operators, times variants, that ``lower_all`` takes."""
+"""Facts, numbers and operators, times variants, that are lowered."""
+BUILT_IN_WORK: Final = 100
+"""What every variant has beside them: built-in gates and facts."""
 MAXIMUM_MAGNITUDE: Final = Decimal(10) ** 15
 """No number of a policy may be larger: its float could not tell it from its neighbours."""
 LONGEST_LAG: Final = 10_000
@@ -99,8 +103,8 @@ class VariantKey:
 
     asset_class: str
     calendar: str
-    parameters: tuple[Decimal, ...]  # of those that differ by class or symbol
-    scopes: tuple[bool, ...]  # of each rule, gate and limit that is not for all, whether it covers the symbol
+    parameters: frozenset[tuple[str, Decimal]]  # those that are not as for most
+    scopes: frozenset[int]  # the rules, gates and limits that are not for all, and cover the symbol
     symbol: str  # only where the policy reads the fact ``symbol``
 
 
@@ -108,22 +112,26 @@ class _Variants:
     """Says which variant a symbol belongs to."""
 
     def __init__(self, policy: Policy) -> None:
-        parts: tuple[Rule | Gate | Limit, ...] = (*policy.rules, *policy.gates, *policy.limits)
-        self.scopes = [part.scope for part in parts if part.scope.names]
-        self.parameters = [parameter for parameter in policy.parameters.values() if parameter.overrides]
         self.reads_symbol = _reads_symbol(policy)
-
-    @property
-    def work(self) -> int:
-        """Steps that one ``key`` takes."""
-        return 1 + len(self.scopes) + len(self.parameters)
+        self.scopes: dict[str, list[int]] = defaultdict(list)  # by class and symbol
+        self.parameters: dict[str, list[ParameterValue]] = defaultdict(list)
+        parts: tuple[Rule | Gate | Limit, ...] = (*policy.rules, *policy.gates, *policy.limits)
+        for index, part in enumerate(parts):
+            for place in part.scope.names:
+                self.scopes[place].append(index)
+        for parameter in policy.parameters.values():
+            for place in parameter.overrides:
+                self.parameters[place].append(parameter)
 
     def key(self, listing: Listing) -> VariantKey:
+        places = (listing.asset_class, listing.symbol)
+        own = [parameter for place in places for parameter in self.parameters.get(place, ())]
+        values = ((parameter, parameter.resolve(listing)) for parameter in own)
         return VariantKey(
             listing.asset_class,
             listing.calendar,
-            tuple(parameter.resolve(listing) for parameter in self.parameters),
-            tuple(scope.covers(listing) for scope in self.scopes),
+            frozenset((parameter.name, value) for parameter, value in values if value != parameter.value),
+            frozenset(index for place in places for index in self.scopes.get(place, ())),
             listing.symbol if self.reads_symbol else "",
         )
 
@@ -159,29 +167,40 @@ def lower_all(policy: Policy) -> Mapping[str, LoweredPolicy]:
 
     Raises PolicyError with the problems of all variants, or where there are too many of them.
     """
+    lowered, problems = try_to_lower(policy)
+    if problems:
+        raise PolicyError(policy.source, problems)
+    return lowered
+
+
+def try_to_lower(
+    policy: Policy, conditions: Iterable[Condition] = ()
+) -> tuple[Mapping[str, LoweredPolicy], tuple[Problem, ...]]:
+    """Lower what could be read of a policy; return it by traded symbol, and what is wrong with it.
+
+    ``conditions`` are looked at, too: those of parts that could not be read whole.
+    """
     variants = _Variants(policy)
     keys = {listing.symbol: variants.key(listing) for listing in policy.traded}
     firsts: dict[VariantKey, Listing] = {}
     for listing in policy.traded:
         firsts.setdefault(keys[listing.symbol], listing)
-    work = len(firsts) * policy.size
-    if work > MAXIMUM_WORK:
+    if len(firsts) * (policy.size + BUILT_IN_WORK) > MAXIMUM_WORK:
         message = (
-            f"{len(firsts):,} variants (symbols that differ in parameters or rules) of {policy.size:,} "
-            f"facts, numbers and operators are {work:,}; at most {MAXIMUM_WORK:,} are read"
+            f"{len(firsts):,} variants (symbols that differ in parameters or rules) of "
+            f"{policy.size:,} facts, numbers and operators are more than anybody reads"
         )
-        raise PolicyError(policy.source, (Problem("too-large", message, Span(0, 1)),))
+        return {}, (Problem("too-large", message, Span(0, 1)),)
     lowered: dict[VariantKey, LoweredPolicy] = {}
     problems: dict[tuple[str, Span], Problem] = {}  # a mistake of several variants is told once
     for key, listing in firsts.items():
-        try:
-            lowered[key] = lower(policy, listing)
-        except PolicyError as error:
-            for problem in error.problems:
-                problems.setdefault((problem.code, problem.span), problem)
-    if problems:
-        raise PolicyError(policy.source, tuple(problems.values()))
-    return {symbol: lowered[key] for symbol, key in keys.items()}
+        lowering = _Lowering(policy, listing)
+        lowered[key] = lowering.policy_form()
+        for condition in conditions:
+            lowering.check(condition)
+        for problem in lowering.problems:
+            problems.setdefault((problem.code, problem.span), problem)
+    return {symbol: lowered[key] for symbol, key in keys.items()}, tuple(problems.values())
 
 
 def fold(operator: Operator, values: list[Decimal]) -> Decimal | None:
@@ -326,6 +345,11 @@ class _Lowering:
                 return Lag(self.series(operand), int(back))
 
     # --- conditions ---------------------------------------------------------------------------
+
+    def check(self, condition: Condition) -> None:
+        """Find what is wrong with a condition's comparisons, to whatever it belongs."""
+        for compared in comparisons_of(condition):
+            self._compared(compared, entry=False)
 
     def node(self, node: Node) -> int:
         if node not in self.node_ids:

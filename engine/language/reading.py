@@ -6,11 +6,11 @@ One mistake is one problem.  What an earlier stage found broken, or what was rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from engine.errors import Problem, Severity, Span
 from engine.language.expression import (
@@ -36,6 +36,9 @@ from engine.language.source import (
 )
 from engine.language.types import example, unit_words
 from engine.units import Measure
+
+MAXIMUM_ENTRIES: Final = 500
+"""Entries of a section, a list of conditions or a step table."""
 
 
 class SkipError(Exception):
@@ -81,6 +84,21 @@ class Reader:
         except ExpressionError as error:
             self.report(error.code, error.message, error.span, error.hint)
             raise SkipError from None
+
+    def in_unit(self, literal: Literal, wanted: Measure) -> Literal:
+        """Return a literal in the unit it must have: a bare 0 has any."""
+        if literal.measure is wanted:
+            return literal
+        if literal.measure is Measure.SCALAR and literal.value == 0:
+            return Literal(literal.value, wanted, literal.span)
+        message = f"{unit_words(wanted)} is needed here, and this is {unit_words(literal.measure)}"
+        self.refuse("unit", message, literal.span, example(wanted))
+
+    def check_count(self, entries: Sequence[Entry], what: str) -> None:
+        """Refuse more entries than anybody reads, or a decision could look at in time."""
+        if len(entries) > MAXIMUM_ENTRIES:
+            message = f"{what} has {len(entries):,} entries; at most {MAXIMUM_ENTRIES} are read"
+            self.refuse("too-large", message, entries[0].key.span)
 
     @property
     def failed(self) -> bool:
@@ -207,20 +225,16 @@ class Entry:
             message = f"a literal is needed here, and {shown(unparse(expression))} is none"
             self.reader.refuse("type", message, expression.span, hint)
         value = inner.value if inner is expression else -inner.value
-        measure = inner.measure
-        if wanted is not None and measure is Measure.SCALAR and value == 0:
-            measure = wanted
-        if wanted is not None and measure is not wanted:
-            message = f"{unit_words(wanted)} is needed here, and this is {unit_words(measure)}"
-            self.reader.refuse("unit", message, expression.span, example(wanted))
-        return Literal(value, measure, expression.span)
+        literal = Literal(value, inner.measure, expression.span)
+        return literal if wanted is None else self.reader.in_unit(literal, wanted)
 
     def duration(self, longest_seconds: int) -> int:
         """Read a duration above 0, in seconds."""
         literal = self.literal(Measure.DURATION)
         if not 0 < literal.value <= longest_seconds:
             longest = duration_text(longest_seconds)
-            self.reader.refuse("range", f"a duration of at most {longest} is needed here", literal.span)
+            message = f"a duration above 0 and of at most {longest} is needed here"
+            self.reader.refuse("range", message, literal.span, example(Measure.DURATION))
         return int(literal.value)
 
 

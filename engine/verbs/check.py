@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from engine.errors import Problem, Severity, Source
 from engine.language.declarations import CalendarProblem
 from engine.language.load import load_policy
-from engine.language.lower import lower_all
 from engine.language.policy import Policy
 from engine.lowered import LoweredPolicy
 from engine.series import SELF, columns
@@ -33,15 +32,13 @@ class Checked:
 
 
 def check(text: str | bytes, name: str, calendar_problem: CalendarProblem) -> Checked:
-    """Load and lower a policy; ``calendar_problem`` says what is wrong with the name of a calendar."""
+    """Load a policy; ``calendar_problem`` says what is wrong with the name of a calendar."""
     loaded = load_policy(text, name, calendar_problem)
     if loaded.policy is None:
         return Checked(loaded.source, None, loaded.problems, 0, {})
-    lowered = lower_all(loaded.policy)
-    variants = len({id(variant) for variant in lowered.values()})
-    return Checked(
-        loaded.source, loaded.policy, loaded.problems, variants, data_needs(loaded.policy, lowered)
-    )
+    variants = len({id(variant) for variant in loaded.lowered.values()})
+    needs = data_needs(loaded.policy, loaded.lowered)
+    return Checked(loaded.source, loaded.policy, loaded.problems, variants, needs)
 
 
 def data_needs(policy: Policy, lowered: Mapping[str, LoweredPolicy]) -> dict[str, tuple[int, ...]]:

@@ -333,7 +333,7 @@ def _size_sell(evaluator: Evaluator, index: int, values: list[float], situation:
     if rule.size is not None:
         size = evaluator.size(index, values)
         move = -_level_gap(rule, size, values, policy)
-        if move != move or bid != bid:
+        if move != move or not bid > 0:
             return _denied(Denial.SIZE_UNKNOWN)
         if not rule.protective and not _fact(policy, values, "equity_estimated") <= ESTIMATED_SHARE:
             return _denied(Denial.EQUITY_ESTIMATED)
@@ -357,7 +357,7 @@ def _size_sell(evaluator: Evaluator, index: int, values: list[float], situation:
             return _Outcome(Disposition.WORKING, action=Action.SELL)
         return _Outcome(Disposition.AWAITING_CANCEL, action=Action.SELL, cancel=working.client_id)
     computed = evaluator.price(False, values)
-    if bid != bid or (computed != computed and policy.sell_style.limit is not None):
+    if not bid > 0 or (computed != computed and policy.sell_style.limit is not None):
         return _denied(Denial.SIZE_UNKNOWN)
     price = _order_price(policy.sell_style, computed, bid, instrument, False)
     if below_minimum(quantity, price, instrument):
