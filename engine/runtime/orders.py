@@ -27,6 +27,7 @@ UNHEARD: Final = "broker-unavailable"
 """The incident of a venue that cannot be heard."""
 
 _ROUNDS: Final = 3
+_AT_HAND: Final = 256
 _UNSETTLED: Final = (IntentState.PLANNED, IntentState.AMBIGUOUS)
 _FAULTS: Final = (UnavailableError, DataError, JournalError, NotFoundError)
 
@@ -67,6 +68,7 @@ class OrderDesk:
         self._least_held = least_held
         self._cursor: str | None = None
         self._told: set[tuple[str, str]] = set()
+        self._intents: dict[str, Intent] = {}
 
     def advance(self, event: StateEvent) -> None:
         """Change the state."""
@@ -169,7 +171,7 @@ class OrderDesk:
             event = IntentEvent(working.client_id, IntentState.EXPIRED, self._now_ms(), 0, "", reason)
             self._take((event,), heard)
             return
-        intent = self._journal.intent(working.client_id)
+        intent = self._intent(working.client_id)
         if intent is not None:
             self._send(intent, heard)
 
@@ -178,6 +180,7 @@ class OrderDesk:
     def send(self, intents: Sequence[Intent], heard: Heard) -> None:
         """Send intents that are durable.  What fails with one does not keep the others back."""
         for intent in intents:
+            self._keep_at_hand(intent)
             try:
                 self._send(intent, heard)
             except _FAULTS as fault:
@@ -249,18 +252,33 @@ class OrderDesk:
         fresh = self._journal.append_receipt(events, ours, cursor)
         self._cursor = cursor
         happenings: tuple[Event, ...] = (*fresh, *events)  # in the order in which a restart plays them
+        frozen = {fill.symbol for fill in fresh if self.state.memory(fill.symbol).frozen}
         for happened in happenings:
             self.state = after(self.state, happened, self._journal, self._least_held)
         heard.fills += fresh
         heard.events += events
         for fill in fresh:
-            if self.state.memory(fill.symbol).frozen:
+            if self.state.memory(fill.symbol).frozen and fill.symbol not in frozen:
                 detail = "a fill that our books cannot hold: more sold than held, or more spent than there is"
                 self.tell(heard, "order-conflict", detail, fill.symbol, fill.client_id)
         return bool(fresh)
 
+    def _intent(self, client_id: str) -> Intent | None:
+        """Return an intent of the journal's; those that were just asked for are kept at hand."""
+        if client_id not in self._intents:
+            intent = self._journal.intent(client_id)
+            if intent is None:
+                return None
+            self._keep_at_hand(intent)
+        return self._intents[client_id]
+
+    def _keep_at_hand(self, intent: Intent) -> None:
+        if len(self._intents) >= _AT_HAND:
+            self._intents.clear()
+        self._intents[intent.order.client_id] = intent
+
     def _is_ours(self, fill: Fill, heard: Heard) -> bool:
-        if self._journal.intent(fill.client_id) is not None:
+        if self._intent(fill.client_id) is not None:
             return True
         detail = f"the venue filled an order that this journal does not have: {fill.fill_id}"
         self.tell(heard, "foreign-fill", detail, fill.symbol, fill.client_id)
@@ -275,10 +293,12 @@ class OrderDesk:
         if not event.state.final or not event.filled_quantity:
             return event
         client_id = event.client_id
-        booked = {fill.fill_id: fill.quantity for fill in self._journal.fills(client_id=client_id)}
-        booked |= {fill.fill_id: fill.quantity for fill in fills if fill.client_id == client_id}
+        booked = {fill.fill_id: fill.quantity for fill in fills if fill.client_id == client_id}
         filled = sum(booked.values())
-        intent = self._journal.intent(client_id)
+        if filled < event.filled_quantity:
+            booked |= {fill.fill_id: fill.quantity for fill in self._journal.fills(client_id=client_id)}
+            filled = sum(booked.values())
+        intent = self._intent(client_id)
         if filled >= event.filled_quantity or intent is None:
             return event
         if self._running_ms() - intent.order.created_ms >= LOOKED_UP_SECONDS * 1000:
