@@ -24,6 +24,8 @@ PRICE_SCALE: Final = 10**8
 QUANTITY_SCALE: Final = 10**9
 """Integer quantities are in thousand-millionths of a share or coin."""
 
+NEVER: Final = -1
+"""An instant that has not been."""
 ELAPSED_CAP_SECONDS: Final = 3650 * 86400
 """``since_*`` is capped here; "never" is exactly this value (language reference, "Time")."""
 

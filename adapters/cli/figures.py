@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, Measure, unscaled
+from engine.units import MONEY_SCALE, NEVER, PRICE_SCALE, QUANTITY_SCALE, Measure, unscaled
 from engine.verbs.numbers import decimal, shown
-from engine.verbs.state import NEVER
 
 _LABEL: Final = 10
 _SPAN: Final = re.compile(r"([1-9]\d{0,8})([smhdw])")

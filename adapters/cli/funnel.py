@@ -14,7 +14,7 @@ from adapters.cli.explain_journal import require_decided
 from adapters.cli.instants import parse_instant
 from adapters.cli.output import ExitCode, Output, common_options
 from engine.codes import Disposition
-from engine.runtime.replay import count_funnel
+from engine.runtime.recount import count_funnel
 from engine.verbs.funnel import Counted, Funnel, FunnelRow, SignalReadings
 
 SCHEMA: Final = "funnel-v1"

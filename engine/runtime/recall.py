@@ -13,7 +13,7 @@ from engine.model import Decision, OrderSide
 from engine.runtime.journal_port import JournalReader, StoredDecision
 from engine.runtime.replay import JournalReplayer
 from engine.verbs.decide import decide
-from engine.verbs.recorded import book_before, recorded_vector, reread, usage_of
+from engine.verbs.recorded import recorded_vector, reread
 from engine.verbs.replay import Replayed
 from engine.verbs.statement import Statement
 from engine.verbs.vector import Vector
@@ -85,6 +85,9 @@ def suppose(
 
 def with_limits_counted(journal: JournalReader, recalled: Recalled) -> Recalled:
     """Return the same with what its limits had used, counted from the journal (if it is not pruned)."""
+    # Most explanations need none of it, and it needs all of the agent's state.
+    from engine.verbs.limits_used import book_before, usage_of
+
     head, symbol = recalled.stored.head, recalled.stored.record.symbol
     cycle = next(one for one in journal.cycles(head.at_ms, head.at_ms) if one.head.cycle == head.cycle)
     if cycle.pruned:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 from engine.errors import JournalError
 from engine.language.load import load_recorded
 from engine.language.policy import Policy
 from engine.lowered import LoweredPolicy
-from engine.runtime.journal_port import CycleHead, JournalReader, PolicyText
-from engine.verbs.funnel import Funnel, FunnelCounter
+from engine.runtime.journal_port import CycleHead, PolicyText
 from engine.verbs.record import DecisionRecord
 from engine.verbs.replay import (
     ENGINE_SEMANTICS,
     Replayed,
     Replayer,
     ReplayError,
-    context_of,
     vocabulary_digest,
 )
 
@@ -89,40 +86,3 @@ def recorded_policy(text: PolicyText) -> Policy:
     if loaded.policy is None or loaded.policy.digest != text.digest:
         raise ReplayError(f"this release reads {what} otherwise than the one that recorded it")
     return loaded.policy
-
-
-def count_funnel(
-    journal: JournalReader,
-    *,
-    symbol: str | None = None,
-    from_ms: int | None = None,
-    to_ms: int | None = None,
-    again: bool = False,
-) -> Funnel:
-    """Count what became of the directional signals; ``again`` decides every record anew, believing none.
-
-    Raises ReplayError and JournalError as ``JournalReplayer.replay``.
-    """
-    replayer, counter = JournalReplayer(), FunnelCounter()
-    for head, record in _records(journal, symbol, from_ms, to_ms):
-        if again:
-            replayed = replayer.replay(head, record)
-            counter.add(replayed.lowered, replayed.values, replayed.decision, replayed.bar_open_seconds)
-        else:
-            bar_open_seconds = context_of(record)["bar_open_seconds"]
-            counter.add(
-                replayer.lowered(head, record), list(record.values), record.decision, bar_open_seconds
-            )
-    return counter.funnel()
-
-
-def _records(
-    journal: JournalReader, symbol: str | None, from_ms: int | None, to_ms: int | None
-) -> Iterator[tuple[CycleHead, DecisionRecord]]:
-    if symbol is not None:
-        for stored in journal.decisions(symbol, from_ms, to_ms):
-            yield stored.head, stored.record
-        return
-    for cycle in journal.cycles(from_ms, to_ms):
-        for record in cycle.decisions:
-            yield cycle.head, record

@@ -19,10 +19,9 @@ from engine.language.lower import VariantKey, lower, variant_key
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy
 from engine.model import AssetClass, Decision, Instrument
-from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, scaled, unscaled
+from engine.units import MONEY_SCALE, NEVER, PRICE_SCALE, QUANTITY_SCALE, scaled, unscaled
 from engine.verbs.decide import Situation, decide
 from engine.verbs.record import DecisionRecord, Layout, layout_of
-from engine.verbs.state import NEVER
 from engine.vocabulary import FACTS
 
 ENGINE_SEMANTICS: Final = "tradectl-engine/1"

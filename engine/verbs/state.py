@@ -17,6 +17,7 @@ from engine.codes import IntentState
 from engine.errors import TradectlError
 from engine.model import Fill, OrderRequest, OrderSide, WorkingOrder
 from engine.units import ELAPSED_CAP_SECONDS, PRICE_SCALE, scaled
+from engine.units import NEVER as NEVER  # whoever asks the state for its instants finds it here
 from engine.verbs.ledger import Holding, Ledger, LedgerError, apply_fill, deposit, withdraw
 from engine.verbs.lifecycle import NEXT_STATES
 
@@ -25,8 +26,6 @@ BUY_BACKOFF_SECONDS: Final = (60, 3600)
 """How long a symbol's buys wait after a rejection: twice as long after each further one, up to the last."""
 SELL_BACKOFF_SECONDS: Final = (30, 300)
 """The same for sells, shorter: a position that wants out is tried again soon, and is unguarded meanwhile."""
-NEVER: Final = -1
-"""An instant that has not been."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from adapters.bootstrap import current_agent, open_reader
 from adapters.cli.group import cli
 from engine.codes import Disposition
 from engine.runtime.journal_port import StoredDecision
-from engine.runtime.replay import JournalReplayer, count_funnel
+from engine.runtime.recount import count_funnel
+from engine.runtime.replay import JournalReplayer
 from engine.verbs.funnel import REACH, Funnel, totals
 from tests.evidence import Evidence
 from tests.shared_data import shared_data

@@ -19,7 +19,7 @@ from engine.language.lower import lower
 from engine.lowered import LoweredPolicy
 from engine.model import Decision, OrderSide, OrderType, SizedOrder, TimeInForce
 from engine.runtime.journal_port import StoredCycle
-from engine.runtime.replay import count_funnel
+from engine.runtime.recount import count_funnel
 from engine.verbs.funnel import REACH, Counted, Funnel, FunnelCounter, SignalReadings, totals
 from engine.verbs.replay import CONTEXT, cause_of
 from tests.simulation.random_policies import random_policy
