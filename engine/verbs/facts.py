@@ -470,6 +470,9 @@ class FactMaker:
         self._rules = {rule.name: rule for rule in policy.rules}
         self._makers: list[tuple[int, _Maker, int, float, float]] = []
         self._others: list[tuple[int, FactSlot]] = []
+        slots = {slot.name: index for index, slot in enumerate(policy.slots)}
+        self._related = tuple(slots[name] for name in ("bid", "ask", "price", "held"))
+        self._quantity, self._minimum = slots["position_qty"], slots.get("minimum", -1)
         for index, slot in enumerate(policy.slots):
             if slot.origin is SlotOrigin.VOCABULARY and slot.name in _MAKERS:
                 fact = FACTS[slot.name]
@@ -526,7 +529,10 @@ class FactMaker:
         return unknown(_R.MISSING)
 
     def _assert_invariants(self, values: Sequence[float]) -> None:
-        slot = self.policy.slot
-        bid, ask, price = values[slot("bid")], values[slot("ask")], values[slot("price")]
+        """Relations of the vocabulary: facts that break one must never be decided on."""
+        bid, ask, price, held = (values[slot] for slot in self._related)
         assert not bid > ask, "bid <= ask"
         assert price == bid or (price != price and bid != bid), "price is the bid"
+        if self._minimum >= 0 and held == held:
+            enough = values[self._quantity] >= values[self._minimum]
+            assert (held == 1.0) == enough, "held is position_qty >= minimum"
