@@ -122,8 +122,8 @@ def _summary(checked: Checked) -> str:
     parts = [
         _number(len(policy.rules), "rule"),
         _number(checked.variants, "variant"),
-        f"bars {'; '.join(_needs(checked))}",
         *([_number(warnings, "warning")] if warnings else []),
+        f"bars {'; '.join(_needs(checked))}",
     ]
     return f"{checked.source.name}: {policy.name} {policy.version} ({policy.digest[:6]})   {', '.join(parts)}"
 
@@ -138,7 +138,7 @@ def _needs(checked: Checked) -> Iterator[str]:
     for symbol, intervals in checked.needs.items():
         together.setdefault(intervals, []).append(symbol)
     for intervals, symbols in together.items():
-        spans = " and ".join(duration_text(seconds) for seconds in intervals)
+        spans = ", ".join(duration_text(seconds) for seconds in intervals)
         whose = ", ".join(symbols) if len(symbols) <= _NAMED_SYMBOLS else f"{len(symbols)} symbols"
         yield f"{spans} of {whose}"
 

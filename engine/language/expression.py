@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
@@ -237,8 +237,8 @@ def _too_long(length: int, locate: Locate) -> ExpressionError:
     return ExpressionError(message, locate(0, 1), "split it with 'define:'", "too-large")
 
 
-_WORD: Final = re.compile(r"[\w.%:]+")
-_EXPONENT: Final = re.compile(r"[\d.]+[eE]-?\d+")
+_EXPONENT: Final = re.compile(r"[\d.]+[eE][-+]?\d+")
+_WORD: Final = re.compile(rf"{_EXPONENT.pattern}|[\w.%:]+")
 
 
 def _not_a_token(text: str, at: int, locate: Locate) -> ExpressionError:
@@ -415,8 +415,7 @@ class _Parser:
             inner = self.nested(self.disjunction)
             if not self.is_symbol(")"):
                 raise self.expected("')'", "is an operator missing, or a bracket not closed?")
-            self.take()
-            return inner
+            return replace(inner, span=Span(token.span.start, self.take().span.end))
         if token.kind == "name" and token.text not in KEYWORDS:
             self.take()
             return self.call(token) if self.is_symbol("(") else Name(token.text, token.span)

@@ -319,7 +319,7 @@ class _Lowering:
         origin = fact.origin
         if origin is SlotOrigin.SIGNAL and entry and head in self.abstaining:
             origin = SlotOrigin.ENTRY_SIGNAL
-        max_age = self.max_ages[head] if origin is SlotOrigin.FEED else None
+        max_age = self.max_ages.get(head) if origin is SlotOrigin.FEED else None
         series = None if fact.series is None else self.series(fact.series)
         return self._slot(FactSlot(fact.name, fact.unit, fact.steps_per_unit, origin, series, max_age))
 

@@ -1,0 +1,182 @@
+"""``tradectl validate-policy``: what it prints, its exit codes, its JSON, its hook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from jsonschema import Draft202012Validator
+
+import policies
+import schemas
+from adapters.calendar import COMMON, ExchangeCalendars, calendar_problem
+from adapters.cli.group import cli
+from adapters.cli.output import ExitCode
+from engine.language.source import MAX_BYTES
+from tests.engine.language.small import text
+from tests.golden import assert_golden
+
+ROOT = Path(__file__).resolve().parents[3]
+GOLDEN = Path(__file__).parent / "golden" / "validate-policy"
+BROKEN = text("rsi < 30% and price > 100")
+WARNED = text().replace("SPY: 20%", "SPY: 99%")
+
+
+def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
+    """Run ``tradectl validate-policy``."""
+    return CliRunner().invoke(cli, ["validate-policy", *arguments], input=stdin, prog_name="tradectl")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder with a good, a broken and a doubtful policy; the test runs in it."""
+    monkeypatch.chdir(tmp_path)
+    for name, written in (("good", text()), ("broken", BROKEN), ("doubtful", WARNED)):
+        (tmp_path / f"{name}.yaml").write_text(written)
+    return tmp_path
+
+
+def test_a_line_for_each_policy_and_a_block_for_each_problem(folder: Path, update_golden: bool) -> None:
+    """Problems with their lines and carets, then what the policy is and needs."""
+    found = run("good.yaml", "broken.yaml", "doubtful.yaml", "default", "absent")
+    assert_golden(found.output, GOLDEN / "all.txt", update_golden)
+    assert found.exit_code == ExitCode.NOT_FOUND
+
+
+def test_all_shipped_policies_by_default() -> None:
+    """Without a name each shipped policy is checked; none has an error."""
+    found = run()
+    assert found.exit_code == ExitCode.OK
+    for name in policies.shipped():
+        assert f"{name}.yaml: " in found.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["good.yaml"], ExitCode.OK),
+        (["good.yaml", "--strict"], ExitCode.OK),
+        (["doubtful.yaml"], ExitCode.OK),
+        (["doubtful.yaml", "--strict"], ExitCode.FINDING),
+        (["broken.yaml"], ExitCode.FINDING),
+        (["broken.yaml", "good.yaml"], ExitCode.FINDING),
+        (["good.yaml", "absent.yaml"], ExitCode.NOT_FOUND),
+        (["absent.yaml", "broken.yaml"], ExitCode.NOT_FOUND),
+        (["."], ExitCode.UNAVAILABLE),
+        (["--nonsense"], ExitCode.USAGE),
+    ],
+)
+def test_exit_codes(folder: Path, arguments: list[str], code: ExitCode) -> None:
+    """0 ok, 1 a problem (with --strict a warning is one), 2 usage, 3 not found, 5 not readable."""
+    assert run(*arguments).exit_code == code
+
+
+def test_all_files_are_checked_whatever_the_first_is(folder: Path) -> None:
+    """A missing file and a broken one do not keep the others from being told."""
+    found = run("absent.yaml", "broken.yaml", "good.yaml").output
+    assert "there is no policy file 'absent.yaml'" in found
+    assert "broken.yaml: 2 errors" in found
+    assert "good.yaml: small 1.0.0" in found
+
+
+def test_a_misspelt_name_is_guessed() -> None:
+    """The name of a shipped policy, nearly."""
+    assert "did you mean 'default'?" in run("defalt").output
+
+
+@pytest.mark.parametrize(
+    ("stdin", "code", "said"),
+    [
+        (text(), ExitCode.OK, "<stdin>: small 1.0.0"),
+        (BROKEN, ExitCode.FINDING, "<stdin>:"),
+        ("", ExitCode.FINDING, "error[empty]"),
+        (b"\xff\xfe", ExitCode.FINDING, "error[encoding]"),
+        (b"#" * (MAX_BYTES + 10), ExitCode.FINDING, "error[too-large]"),
+    ],
+)
+def test_standard_input(stdin: str | bytes, code: ExitCode, said: str) -> None:
+    """A policy may come through a pipe; no more of it is read than is ever looked at."""
+    found = run("-", stdin=stdin)
+    assert found.exit_code == code
+    assert said in found.output
+
+
+def test_json_is_as_its_schema_says(folder: Path) -> None:
+    """Each file, its policy and problems, with places from 1."""
+    found = run("good.yaml", "broken.yaml", "doubtful.yaml", "absent.yaml", "--json")
+    document = json.loads(found.output)
+    Draft202012Validator(schemas.load("validate-policy-v1")).validate(document)
+    assert document["passed"] is False
+    good, broken, doubtful, absent = document["files"]
+    assert good["policy"]["name"] == "small"
+    assert {need["symbol"]: need["intervals_seconds"] for need in good["policy"]["bars"]} == {
+        "SPY": [900, 3600, 86400], "QQQ": [900, 3600], "BTC-USD": [900, 3600], "ETH-USD": [900, 3600],
+    }  # fmt: skip
+    assert [problem["code"] for problem in broken["problems"]] == ["unit", "unit"]
+    line = BROKEN.split("\n").index("    when: rsi < 30% and price > 100") + 1
+    assert {(p["line"], p["column"], p["end_line"]) for p in broken["problems"]} == {
+        (line, 11, line),
+        (line, 25, line),
+    }
+    assert broken["policy"] is None
+    assert doubtful["problems"][0]["severity"] == "warning"
+    assert absent["unread"]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_json_says_whether_it_passed(folder: Path, strict: bool) -> None:
+    """A warning is a failure under --strict only."""
+    arguments = ["doubtful.yaml", "--json", *(["--strict"] if strict else [])]
+    assert json.loads(run(*arguments).output)["passed"] is not strict
+
+
+def test_an_unknown_calendar_is_told_in_its_place(folder: Path) -> None:
+    """The library is asked about calendars that are not common."""
+    (folder / "other.yaml").write_text(text().replace("calendar: NYSE", "calendar: NYES"))
+    found = run("other.yaml")
+    assert found.exit_code == ExitCode.FINDING
+    assert "error[unknown-calendar]: there is no trading calendar called 'NYES'" in found.output
+
+
+def test_the_common_calendars_exist() -> None:
+    """What is not asked for is there."""
+    calendars = ExchangeCalendars()
+    for name in COMMON:
+        assert calendar_problem(name) is None
+        assert calendars.facts(name, 1_763_467_200_000).until_close_seconds > 0
+    assert calendar_problem("XLON") is None
+    assert "did you mean" in (calendar_problem("XLOM") or "")
+
+
+def test_the_hook_of_other_repositories_runs_this_command(folder: Path) -> None:
+    """The hook's entry is a command line that takes the changed files, and fails where one is broken."""
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, *arguments = hook["entry"].split()
+    assert (program, hook["language"]) == ("tradectl", "python")
+    for name, code in (("good.yaml", ExitCode.OK), ("broken.yaml", ExitCode.FINDING)):
+        found = CliRunner().invoke(cli, [*arguments, name], prog_name="tradectl")
+        assert found.exit_code == code
+
+
+def test_nothing_heavy_is_loaded_for_a_policy_on_common_calendars() -> None:
+    """A check takes no second: neither pandas nor calendars nor stores are imported."""
+    code = (
+        "import sys\nfrom adapters.cli.group import cli\n"
+        "cli(['validate-policy', 'default'], standalone_mode=False)\nprint('LOADED', *sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.partition("LOADED")[2].split())
+    assert loaded.isdisjoint({"pandas", "numpy", "exchange_calendars", "sqlalchemy", "rich", "pyarrow"})
