@@ -36,7 +36,7 @@ from engine.language.expression import (
     walk,
 )
 from engine.language.policy import Listing, ParameterValue, Scope
-from engine.language.reading import Entry, Reader, SkipError
+from engine.language.reading import EnoughError, Entry, Reader, SkipError
 from engine.language.source import shown
 from engine.language.types import (
     Condition,
@@ -57,6 +57,8 @@ from engine.lowered import SlotOrigin
 from engine.units import Measure
 from engine.vocabulary import FACTS
 
+MAXIMUM_POLICY_SIZE: Final = 50_000
+"""Facts, numbers and operators of a policy, with definitions put in."""
 MAXIMUM_SYMBOLS: Final = 5_000
 """Symbols of a universe."""
 _OWN_WORDS: Final = (
@@ -192,6 +194,10 @@ class Declarations:
         """Return the policy's own names."""
         return self.declared_as
 
+    def is_declared_by(self, entry: Entry) -> bool:
+        """Say whether an entry's name stands for that entry."""
+        return self.declared_as.get(entry.name, ("", None))[1] == entry.key.span
+
     def check_symbol(self, symbol: str, span: Span) -> None:
         """Raise where a symbol is not in the universe."""
         if symbol in self._places and symbol not in self._classes:
@@ -245,6 +251,11 @@ class Declarations:
         for problem in checker.problems:
             self.reader.report(problem.code, problem.message, problem.span, problem.hint)
         self.size += checker.weight.size
+        if self.size > MAXIMUM_POLICY_SIZE:
+            message = f"the policy has more than {MAXIMUM_POLICY_SIZE:,} facts, numbers and operators"
+            hint = "definitions count wherever they are named"
+            self.reader.report("too-large", message, self.root.key.span, hint)
+            raise EnoughError
         self.clock_literal = self.clock_literal or checker.clock_literal
 
     def literal(self, entry: Entry, wanted: Measure | None = None) -> Literal:

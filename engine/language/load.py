@@ -221,7 +221,7 @@ class _Loader:
     def _find_more(self, policy: Policy, timezone: str) -> Mapping[str, LoweredPolicy]:
         """Look at the policy as a whole, as far as it could be read; return its lowered forms."""
         clock = self.names.clock_literal
-        if clock is not None and not timezone and ("timezone",) not in self.reader.broken:
+        if clock is not None and not self.root.states("timezone"):
             message = "a time of day needs the policy's timezone"
             hint = "add a line  timezone: America/New_York  (or your own)"
             self.reader.report("timezone-missing", message, clock, hint)
@@ -252,10 +252,8 @@ class _Loader:
             return name and ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError, OSError):
             span = self.root.get("timezone").node.span
-            self.reader.report(
-                "timezone", f"there is no timezone '{name}'", span, "such as America/New_York or UTC"
-            )
-            self.names.clock_literal = None  # one is stated
+            message = f"there is no timezone '{name}'"
+            self.reader.report("timezone", message, span, "such as America/New_York or UTC")
             return ""
 
     def _every(self) -> int | None:
@@ -265,11 +263,8 @@ class _Loader:
     # --- signals ------------------------------------------------------------------------------
 
     def _signal(self, entry: Entry) -> tuple[Signal, Canonical]:
-        if (
-            entry.name not in self.names.declared_as
-            or self.names.declared_as[entry.name][1] != entry.key.span
-        ):
-            raise SkipError  # another thing has its name
+        if not self.names.is_declared_by(entry):  # another thing has its name
+            raise SkipError
         feed = entry.word("from")
         if feed:
             max_age = entry.get("max_age").duration(ELAPSED_CAP_SECONDS)
@@ -284,14 +279,12 @@ class _Loader:
 
     def _vote(self, entry: Entry) -> tuple[Vote, Canonical]:
         weights = {key: self._weight(entry.find(key)) for key in ("weight", "hold")}
-        sides: dict[str, Condition] = {}
-        texts: dict[str, str] = {}
-        for side in ("buy", "sell"):
-            written = entry.find(side)
-            if written:
-                expression = written.expression()
-                sides[side] = self._vote_condition(expression)
-                texts[side] = unparse(expression)
+        written = {side: found for side in ("buy", "sell") if (found := entry.find(side))}
+        read = {side: self._try(partial(self._vote_condition, found)) for side, found in written.items()}
+        sides = {side: condition for side, condition in read.items() if condition}
+        if len(sides) < len(written):
+            raise SkipError
+        texts = {side: unparse(found.expression()) for side, found in written.items()}
         abstain = entry.word("if_unknown") == "abstain"
         canonical = {key: _json_number(weight) for key, weight in weights.items() if weight} | texts
         canonical |= {"if_unknown": "abstain"} if abstain else {}
@@ -309,8 +302,8 @@ class _Loader:
             self.reader.refuse("range", "a weight has at most 6 decimals", entry.node.span)
         return weight
 
-    def _vote_condition(self, expression: Expression) -> Condition:
-        condition = self.names.condition(expression)
+    def _vote_condition(self, entry: Entry) -> Condition:
+        condition = self.names.condition(entry.expression())
         for fact in facts_of_condition(condition):
             if fact.origin is SlotOrigin.SIGNAL:
                 message = f"a vote cannot read a voted signal, and '{fact.name}' is of one"

@@ -150,6 +150,13 @@ class Entry:
                 return Entry(self.reader, name, node, path)
         return None
 
+    def states(self, key: str) -> bool:
+        """Say whether an entry is there, if only a broken one."""
+        try:
+            return self.find(key) is not None
+        except SkipError:
+            return True
+
     def get(self, key: str) -> Entry:
         """Return an entry that must be there."""
         entry = self.find(key)

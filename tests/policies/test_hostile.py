@@ -119,6 +119,16 @@ HOSTILE: dict[str, tuple[str, str]] = {
         " + listed(20_000, lambda i: f'{i}s: {i % 90}') + '}}\\n'))",
         "too-large",
     ),
+    "500 rules that name a large definition": (
+        "policy(more=define('  d: ' + ' or '.join(['rsi < 30'] * 700) + '\\n'),"
+        " rules=rules(499, lambda i: 'd'))",
+        "too-large",
+    ),
+    "a large definition, named by ten rules": (
+        "policy(more=define('  d: ' + ' or '.join(['rsi < 30'] * 700) + '\\n'),"
+        " rules=rules(11, lambda i: 'd'))",
+        "",
+    ),
     # many
     "500 rules": ("policy(rules=rules(499, lambda i: f'held and rsi > {i % 90}'))", ""),
     "5,000 rules": ("policy(rules=rules(5_000, lambda i: f'held and rsi > {i % 90}'))", "too-large"),
