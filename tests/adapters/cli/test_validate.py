@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -159,6 +160,14 @@ def test_the_hook_of_other_repositories_runs_this_command(folder: Path) -> None:
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     program, *arguments = hook["entry"].split()
     assert (program, hook["language"]) == ("tradectl", "python")
+    for path, wanted in (
+        ("policies/mine.yaml", True),
+        ("desk/policies/mine.yml", True),
+        ("policies/cases/mine.yaml", False),  # cases are no policies
+        ("other/mine.yaml", False),
+        ("policies/mine.txt", False),
+    ):
+        assert bool(re.search(hook["files"], path)) == wanted
     for name, code in (("good.yaml", ExitCode.OK), ("broken.yaml", ExitCode.FINDING)):
         found = CliRunner().invoke(cli, [*arguments, name], prog_name="tradectl")
         assert found.exit_code == code
