@@ -191,11 +191,13 @@ def try_to_lower(
             f"{policy.size:,} facts, numbers and operators are more than anybody reads"
         )
         return {}, (Problem("too-large", message, Span(0, 1)),)
+    # What is held and not listed any more is decided, too: any symbol of any class must have a form.
+    strangers = [Listing("", asset_class, "", None, False) for asset_class in ASSET_CLASS.words]
     lowered: dict[VariantKey, LoweredPolicy] = {}
     problems: dict[tuple[str, Span], Problem] = {}  # a mistake of several variants is told once
-    for key, listing in firsts.items():
+    for listing in (*firsts.values(), *strangers):
         lowering = _Lowering(policy, listing)
-        lowered[key] = lowering.policy_form()
+        lowered[variants.key(listing)] = lowering.policy_form()
         for condition in conditions:
             lowering.check(condition)
         for problem in lowering.problems:

@@ -421,8 +421,21 @@ def test_symbols_share_what_is_the_same(
 def test_a_symbol_outside_the_universe_can_be_lowered() -> None:
     """What is held is sold, also when it is not listed any more."""
     found = policy("rsi < oversold")
-    form = lower(found, Listing("DOGE-USD", "crypto", "24/7", None, False))
-    assert [rule.name for rule in form.rules] == [rule.name for rule in found.rules]
+    for asset_class in ("stock", "commodity", "crypto"):
+        form = lower(found, Listing("XYZ", asset_class, "24/7", None, False))
+        assert [rule.name for rule in form.rules] == [rule.name for rule in found.rules]
+
+
+def test_values_for_symbols_outside_the_universe_are_checked_when_it_is_loaded() -> None:
+    """A plain value that no listed symbol has is one that a symbol outside may need."""
+    with pytest.raises(PolicyError, match="1 problem"):
+        policy(
+            "rsi < oversold",
+            (
+                "{value: 30, range: [10, 50], for: {crypto: 25}}",
+                "{value: 30.005, for: {stock: 30, crypto: 25}}",
+            ),
+        )
 
 
 def test_reasons_are_terms_beside_the_decision() -> None:
