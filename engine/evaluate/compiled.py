@@ -656,10 +656,10 @@ class _Generator:
             lines += _branches([(function.holds(part, False), [])], inner) if count > 1 else inner
         return lines
 
-    def _stopping(self, rules: int) -> int:
-        """Return the gates that can veto any of these rules."""
+    def _stopping(self, rules: int, gates_of: tuple[int, ...]) -> int:
+        """Return the gates, of those each rule has, that any of these rules has."""
         stopping = 0
-        for rule, gates in enumerate(self._gates):
+        for rule, gates in enumerate(gates_of):
             if rules >> rule & 1:
                 stopping |= gates
         return stopping
@@ -671,7 +671,8 @@ class _Generator:
         """
         if not self._sells:
             return []
-        ordinary, protective = self._stopping(self._ordinary), self._stopping(self._protective)
+        ordinary = self._stopping(self._ordinary, self._gates)
+        protective = self._stopping(self._protective, self._gates)
         lines: list[str] = []
         for index, gate in enumerate(self._policy.gates):
             stops = [f"g |= {1 << index}"] if ordinary >> index & 1 else []
@@ -702,7 +703,9 @@ class _Generator:
         if not self._buys:
             return []
         would_exit = next((i for i, gate in enumerate(self._policy.gates) if gate.name == WOULD_EXIT), -1)
-        stops_buys, stops_sells = self._stopping(self._buys), self._stopping(self._stoppable & self._sells)
+        stops_buys = self._stopping(self._buys, self._gates)
+        sells = self._stoppable & self._sells
+        stops_sells, counts = self._stopping(sells, self._gates), self._stopping(sells, self._stoppers)
         buy_gates: list[str] = []
         sell_gates: list[str] = []
         for index, gate in enumerate(self._policy.gates):
@@ -714,7 +717,7 @@ class _Generator:
             if stops_buys >> index & 1:
                 buy_gates += function.decide(gate.when_entry, true, unknown)
             elif stops_sells >> index & 1:
-                sell_gates += function.decide(gate.when_entry, true, unknown)
+                sell_gates += function.decide(gate.when_entry, true, unknown if counts >> index & 1 else [])
         tried = [
             "elif (would_exit | would_exit_unknown) >> r & 1:",
             f"    d[r] = {int(Disposition.VETOED)}",
