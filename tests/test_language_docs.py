@@ -95,7 +95,8 @@ def test_policy(example: Example) -> None:
 
 @of_kind("error")
 def test_error(example: Example) -> None:
-    """A mistake is refused with its code, and with no other."""
+    """A mistake is refused with the code that its first line says, and with no other."""
+    assert example.parts[0].startswith(f"# refused: {example.code}\n")
     for part in example.parts:
         errors = {p.code for p in loaded(part).problems if p.severity is Severity.ERROR}
         assert errors == {example.code}, part
@@ -103,7 +104,8 @@ def test_error(example: Example) -> None:
 
 @of_kind("finding")
 def test_finding(example: Example) -> None:
-    """What is legal and dubious loads, with a finding of its code."""
+    """What is legal and dubious loads, with the finding that its first line says."""
+    assert example.parts[0].startswith(f"# finding: {example.code}\n")
     for part in example.parts:
         result = loaded(part)
         assert result.policy is not None, result.problems
@@ -171,6 +173,12 @@ def test_table(name: str, update_golden: bool) -> None:
         PAGE.write_text(text[: found.start(2)] + TABLES[name] + text[found.end(2) :], encoding="utf-8")
         return
     assert found[2] == TABLES[name]
+
+
+def test_no_line_of_prose_begins_as_something_else() -> None:
+    """An operator at the beginning of a line would be a quotation or a list."""
+    prose = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^(?:[>+*=]|\d+[.)] ).*", prose, re.MULTILINE) == []
 
 
 def test_built_in_gates_are_all_explained() -> None:
