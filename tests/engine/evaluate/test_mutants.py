@@ -26,7 +26,7 @@ from engine.evaluate.reference import NOT_TABLE, ReferenceEvaluator
 from engine.evaluate.verdict import Evaluator
 from engine.lowered import LoweredPolicy, Selection
 from engine.units import Measure
-from tests.engine.evaluate.comparing import Answers, answers
+from tests.engine.evaluate.comparing import LONG, Answers, answers
 from tests.engine.evaluate.mutation import Point, describe, points, proven_equal
 from tests.engine.evaluate.rich import rich_cases, rich_policy
 from tests.evidence import Evidence
