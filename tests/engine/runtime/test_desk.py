@@ -395,7 +395,7 @@ _CONDITION = (
 
 @given(seed=st.integers(0, 2**32), late=st.booleans(), holes=st.integers(0, 4))
 def test_a_restart_reads_the_same_to_the_bit(seed: int, late: bool, holes: int) -> None:
-    """Bars that come late, out of order or never: a desk made from the anchors reads what the old one reads."""
+    """Bars come late, out of order or never: a desk made from the anchors reads what the old one reads."""
     rng = random.Random(seed)
     count = 240
     closes = [rng.uniform(50, 150) for _ in range(count)]
