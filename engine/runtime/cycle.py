@@ -26,7 +26,7 @@ from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, LoweredRule, Once
 from engine.model import Fill, Instrument, NoQuote, OrderRequest, OrderSide, Quote, SizedOrder
 from engine.runtime.desk import ALWAYS_OPEN, DAY_SECONDS, BarDesk, history_needed_seconds
-from engine.runtime.guard import drawdown_gate_is_true, drawdown_gates, is_unguarded, protects
+from engine.runtime.guard import DrawdownGates, drawdown_gate_is_true, is_unguarded, protects
 from engine.runtime.journal_port import (
     AccountEvent,
     AccountNumbers,
@@ -169,7 +169,7 @@ class Agent:
         self._evaluators: dict[int, AgreedEvaluator] = {}
         self._makers: dict[int, FactMaker] = {}
         self._layouts: dict[int, Layout] = {}
-        self._drawdown_gates: dict[int, tuple[int, ...]] = {}
+        self._drawdown_gates: dict[int, DrawdownGates] = {}
         self._instruments: dict[str, Instrument] = {}
         self._calendars = {listing.symbol: listing.calendar for listing in policy.universe}
         self._desk = BarDesk(ports.bars, ports.calendar, self._calendar_of, policy.bars_seconds)
@@ -627,7 +627,7 @@ class Agent:
     def _evaluator(self, lowered: LoweredPolicy) -> AgreedEvaluator:
         if id(lowered) not in self._evaluators:
             self._evaluators[id(lowered)] = AgreedEvaluator(lowered)
-            self._drawdown_gates[id(lowered)] = drawdown_gates(lowered)
+            self._drawdown_gates[id(lowered)] = DrawdownGates.of(lowered)
         return self._evaluators[id(lowered)]
 
     # --- after the decisions ------------------------------------------------------------------

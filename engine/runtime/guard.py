@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from engine.codes import Disposition, Truth
@@ -12,6 +13,7 @@ from engine.lowered import LoweredPolicy
 from engine.model import SessionFacts
 from engine.verbs.plan import Planned
 from engine.verbs.terms import slots_of_node
+from engine.vocabulary import FACTS, Family
 
 _EXTENDED: Final = ("pre", "post")
 
@@ -66,24 +68,41 @@ def protects(policy: LoweredPolicy) -> bool:
     return any(rule.protective for rule in policy.rules)
 
 
-def drawdown_gates(policy: LoweredPolicy) -> tuple[int, ...]:
-    """Return the conditions of the policy's gates that read ``drawdown``."""
-    slots = {slot.name: index for index, slot in enumerate(policy.slots)}
-    if "drawdown" not in slots:
-        return ()
-    return tuple(
-        gate.when
-        for gate in policy.gates
-        if not gate.reserved and slots["drawdown"] in slots_of_node(policy, gate.when)
-    )
+@dataclass(frozen=True, slots=True)
+class DrawdownGates:
+    """The conditions of gates that read ``drawdown``: of the account alone, and of a symbol too."""
+
+    account: tuple[int, ...] = ()
+    symbol: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, policy: LoweredPolicy) -> DrawdownGates:
+        """Find them."""
+        names = [slot.name for slot in policy.slots]
+        account: list[int] = []
+        symbol: list[int] = []
+        for gate in policy.gates:
+            read = {names[slot] for slot in slots_of_node(policy, gate.when)}
+            if gate.reserved or "drawdown" not in read:
+                continue
+            shared = all(name in FACTS and FACTS[name].family is Family.ACCOUNT for name in read)
+            (account if shared else symbol).append(gate.when)
+        return cls(tuple(account), tuple(symbol))
 
 
-def drawdown_gate_is_true(planned: Iterable[Planned], gates: Mapping[int, tuple[int, ...]]) -> bool:
+def drawdown_gate_is_true(planned: Iterable[Planned], gates: Mapping[int, DrawdownGates]) -> bool:
     """Say whether a gate on drawdown is true for any symbol; ``gates`` by the id of the lowered policy."""
+    asked: set[int] = set()
     for item in planned:
         evaluator = item.subject.evaluator
-        conditions = gates.get(id(evaluator.policy), ())
-        if conditions and isinstance(evaluator, AgreedEvaluator):
+        found = gates.get(id(evaluator.policy))
+        if found is None or not isinstance(evaluator, AgreedEvaluator):
+            continue
+        conditions = found.symbol
+        if id(evaluator) not in asked:  # what reads the account alone is the same for every symbol
+            asked.add(id(evaluator))
+            conditions = found.account + found.symbol
+        if conditions:
             truths = evaluator.reference.evaluate(list(item.subject.values)).truths
             if any(truths[condition] == Truth.TRUE for condition in conditions):
                 return True

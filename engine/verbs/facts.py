@@ -435,7 +435,7 @@ _MAKERS: Final[dict[str, _Maker]] = {
     "lease": lambda view, moment: known(float(moment.lease)),
 }
 
-_INSTRUMENT_PRICES: Final = frozenset({"price", "bid", "ask"})
+_NO_BARS: Final = unknown(_R.NO_BARS)
 
 
 def once_stamp(once: Once, view: SymbolView, moment: Moment) -> int | None:
@@ -461,6 +461,13 @@ def month_of_ordinal(day: int) -> int:
     return local.year * 12 + local.month
 
 
+_SHARED: Final = ("weekday", "time", "equity", "cash", "drawdown", "equity_estimated", "agent_state", "lease")
+"""Facts of the moment alone: the same for every symbol of a cycle."""
+
+_Made = tuple[int, _Maker, int, float, float]
+"""A slot, what makes it, k of its grid, and its range."""
+
+
 class FactMaker:
     """Makes fact vectors for one lowered policy."""
 
@@ -468,40 +475,42 @@ class FactMaker:
         """Look up, once, what makes each slot."""
         self.policy = policy
         self._rules = {rule.name: rule for rule in policy.rules}
-        self._makers: list[tuple[int, _Maker, int, float, float]] = []
+        self._shared: list[_Made] = []
+        self._own: list[_Made] = []
+        self._series: list[tuple[int, str, int]] = []
         self._others: list[tuple[int, FactSlot]] = []
+        self._moment: Moment | None = None
+        self._values: list[float] = []  # what the moment's symbols have in common
+        self._reasons = bytearray()
         slots = {slot.name: index for index, slot in enumerate(policy.slots)}
         self._related = tuple(slots[name] for name in ("bid", "ask", "price", "held"))
         self._quantity, self._minimum = slots["position_qty"], slots.get("minimum", -1)
         for index, slot in enumerate(policy.slots):
             if slot.origin is SlotOrigin.VOCABULARY and slot.name in _MAKERS:
                 fact = FACTS[slot.name]
-                self._makers.append(
-                    (index, _MAKERS[slot.name], slot.steps_per_unit, fact.minimum, fact.maximum)
-                )
+                made = index, _MAKERS[slot.name], slot.steps_per_unit, fact.minimum, fact.maximum
+                (self._shared if slot.name in _SHARED else self._own).append(made)
+            elif slot.origin is SlotOrigin.SERIES:
+                self._series.append((index, slot.name, slot.steps_per_unit))
             else:
                 self._others.append((index, slot))
 
     def make(self, view: SymbolView, moment: Moment) -> tuple[list[float], bytearray]:
         """Return the fact vector of a symbol and the reason of each Unknown."""
-        count = len(self.policy.slots)
-        values = [NAN] * count
-        reasons = bytearray(count)
-        for index, maker, k, low, high in self._makers:
-            value, reason = maker(view, moment)
-            if reason is not _R.KNOWN:
-                reasons[index] = reason
-                continue
-            if k:
-                value = quantise(value, k)
-            if not low <= value <= high:
-                reasons[index] = _R.OVERFLOW if math.isfinite(value) else _R.NOT_A_NUMBER
-                continue
-            values[index] = value
+        if moment is not self._moment:
+            self._values, self._reasons = [NAN] * len(self.policy.slots), bytearray(len(self.policy.slots))
+            _make(self._shared, view, moment, self._values, self._reasons)
+            self._moment = moment
+        values, reasons = self._values.copy(), self._reasons.copy()
+        _make(self._own, view, moment, values, reasons)
+        for index, name, k in self._series:
+            value, reason = view.series.get(name, _NO_BARS)
+            if value - value == 0.0:
+                values[index] = quantise(value, k) if k else value
+            else:
+                reasons[index] = reason or _not_finite(value)
         for index, slot in self._others:
             value, reason = self._other(slot, view, moment)
-            if reason is _R.KNOWN and not math.isfinite(value):
-                value, reason = unknown(_R.NOT_A_NUMBER if value != value else _R.INFINITE)
             if reason is _R.KNOWN:
                 values[index] = quantise(value, slot.steps_per_unit) if slot.steps_per_unit else value
             else:
@@ -511,10 +520,9 @@ class FactMaker:
 
     def _other(self, slot: FactSlot, view: SymbolView, moment: Moment) -> Known:
         match slot.origin:
-            case SlotOrigin.SERIES:
-                return view.series.get(slot.name, unknown(_R.NO_BARS))
             case SlotOrigin.FEED:
-                return view.feeds.get(slot.name, unknown(_R.NO_FEED))
+                value, reason = view.feeds.get(slot.name, unknown(_R.NO_FEED))
+                return (value, reason) if reason or math.isfinite(value) else unknown(_not_finite(value))
             case SlotOrigin.ONCE:
                 rule = self._rules[slot.name.removeprefix("once.")]
                 assert rule.once is not None
@@ -536,3 +544,24 @@ class FactMaker:
         if self._minimum >= 0 and held == held:
             enough = values[self._quantity] >= values[self._minimum]
             assert (held == 1.0) == enough, "held is position_qty >= minimum"
+
+
+def _make(
+    made: Sequence[_Made], view: SymbolView, moment: Moment, values: list[float], reasons: bytearray
+) -> None:
+    """Write what is known, on its grid and in its range; the reason of everything else."""
+    for index, maker, k, low, high in made:
+        value, reason = maker(view, moment)
+        if reason:
+            reasons[index] = reason
+            continue
+        if k:
+            value = quantise(value, k)
+        if low <= value <= high:
+            values[index] = value
+        else:
+            reasons[index] = _R.OVERFLOW if math.isfinite(value) else _R.NOT_A_NUMBER
+
+
+def _not_finite(value: float) -> UnknownReason:
+    return _R.NOT_A_NUMBER if value != value else _R.INFINITE

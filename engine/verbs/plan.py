@@ -193,8 +193,11 @@ def plan(
     """Decide for every subject in order, each with what the ones before it reserved."""
     limits = {limit.name: limit for limit in policy.limits}
     planned: list[Planned] = []
+    signal_slots: dict[int, tuple[int, ...]] = {}
     for subject in subjects:
         lowered = subject.evaluator.policy
+        if id(lowered) not in signal_slots:
+            signal_slots[id(lowered)] = _signal_slots(lowered)
         situation = Situation(
             symbol=subject.listing.symbol,
             instrument=subject.instrument,
@@ -208,7 +211,7 @@ def plan(
             backoff=subject.backoff,
         )
         result = Planned(subject, situation, decide(subject.evaluator, subject.values, situation))
-        note_signals(lowered, subject.values, subject.reasons)
+        _note(signal_slots[id(lowered)], subject.values, subject.reasons)
         book.reserve(subject.listing, result.decision, fee_ppm)
         planned.append(result)
         if decided is not None:
@@ -216,12 +219,18 @@ def plan(
     return planned
 
 
-def note_signals(policy: LoweredPolicy, values: Sequence[float], reasons: bytearray) -> None:
+def _signal_slots(policy: LoweredPolicy) -> tuple[int, ...]:
+    return tuple(
+        index
+        for index, slot in enumerate(policy.slots)
+        if slot.origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
+    )
+
+
+def _note(slots: Iterable[int], values: Sequence[float], reasons: bytearray) -> None:
     """Write the reasons of the voted signals, whose values the evaluator has written."""
-    for index, slot in enumerate(policy.slots):
-        if slot.origin in (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL):
-            value = values[index]
-            reasons[index] = UnknownReason.KNOWN if value == value else UnknownReason.VOTE
+    for slot in slots:
+        reasons[slot] = UnknownReason.KNOWN if values[slot] == values[slot] else UnknownReason.VOTE
 
 
 class _Usage(Sequence[int | None]):

@@ -203,7 +203,9 @@ class FaultyBroker:
         self.faults = faults
         self.beside = beside
         self.submitted: list[OrderRequest] = []
+        self.booked: list[str] = []
         self.cancelled: list[str] = []
+        self.cursor = ""
 
     def _call(self, name: str, call: Callable[[], _T]) -> _T:
         queue = self.faults.get(name)
@@ -216,7 +218,13 @@ class FaultyBroker:
     def submit(self, order: OrderRequest) -> OrderReport:
         """Send an order."""
         self.submitted.append(order)
-        return self._call("submit", lambda: self.inner.submit(order))
+
+        def call() -> OrderReport:
+            report = self.inner.submit(order)
+            self.booked.append(order.client_id)
+            return report
+
+        return self._call("submit", call)
 
     def find(self, client_id: str) -> OrderReport | None:
         """Look an order up."""
@@ -233,6 +241,7 @@ class FaultyBroker:
 
     def fills_since(self, cursor: str) -> tuple[Sequence[Fill], str]:
         """Return the fills after a cursor."""
+        self.cursor = cursor
         return self._call("fills_since", lambda: self.inner.fills_since(cursor))
 
     def account(self) -> VenueAccount:
