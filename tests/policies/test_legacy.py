@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.codes import Action
@@ -120,6 +120,7 @@ def old_agent(rsi: float, quantity: float, side: str, confidence: float) -> Acti
     side=st.sampled_from(["buy", "sell", "hold"]),
     confidence=st.one_of(st.sampled_from([0.6, 0.61]), st.integers(10, 100).map(lambda n: n / 100)),
 )
+@example(rsi=55.01, quantity=1101.0, side="buy", confidence=0.61)  # an accepted BUY near target sold nothing
 def test_policy_decides_as_the_old_agent(rsi: float, quantity: float, side: str, confidence: float) -> None:
     """Over RSI, position, side and confidence, boundaries included, the policy and the told rules agree."""
     runner = _any_runner()
