@@ -617,6 +617,7 @@ class Agent:
             view.memory.working,
             view.listing.traded,
             moment.now_ms < view.memory.buy_backoff_until_ms,
+            view.holding.cost if view.memory.episode_began_ms == NEVER else 0,
         )
 
     def _maker(self, lowered: LoweredPolicy) -> FactMaker:

@@ -53,6 +53,7 @@ class Situation:
     stated: int = 0  # voted signals that are given instead of computed, as a mask
     may_enter: bool = True  # False outside the universe: exits only
     backoff: bool = False  # the venue rejected a buy of the symbol lately
+    dust_cost: int = 0  # money paid for a quantity that is too little to be held; it has no entry price
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ def decide(evaluator: Evaluator, values: list[float], situation: Situation) -> D
         outcome = _size_buy(evaluator, verdict.winner, values, situation)
         if outcome.order is None or policy.selection is Selection.BY_PRIORITY:
             break
-        after = after_entry(policy, values, outcome.order.quantity)
+        after = after_entry(policy, values, outcome.order.quantity, situation.dust_cost)
         truth, _ = evaluator.standing_exit(after, situation.stated)
         if truth == Truth.FALSE:
             break
@@ -373,7 +374,7 @@ def _has(policy: LoweredPolicy, name: str) -> bool:
 # --- the entry, tried on its own facts --------------------------------------------------------
 
 
-def after_entry(policy: LoweredPolicy, values: list[float], quantity: int) -> list[float]:
+def after_entry(policy: LoweredPolicy, values: list[float], quantity: int, dust_cost: int = 0) -> list[float]:
     """Return the facts as they would be with the whole order filled at the ask.
 
     Quantity, cost, weight and entries follow the order; a first entry starts its peak at the entry price
@@ -397,7 +398,8 @@ def after_entry(policy: LoweredPolicy, values: list[float], quantity: int) -> li
     def by_entry(first: float, further: float) -> float:
         return math.nan if held != held else further if held else first
 
-    old_cost = 0.0 if owned == 0 else owned * read("entry_price")
+    dust = held == 0.0 or owned == 0
+    old_cost = dust_cost / MONEY_SCALE if dust else owned * read("entry_price")
     total = owned + bought
     entry_price = ask if owned == 0 else (old_cost + bought * ask) / total
     value = total * price

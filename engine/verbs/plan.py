@@ -34,6 +34,7 @@ class Subject:
     working: WorkingOrder | None
     may_enter: bool  # False for a symbol outside the universe: exits only
     backoff: bool = False  # the venue rejected a buy of the symbol lately
+    dust_cost: int = 0  # money paid for a quantity that is too little to be held
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ def plan(
             fee_ppm=fee_ppm,
             may_enter=subject.may_enter,
             backoff=subject.backoff,
+            dust_cost=subject.dust_cost,
         )
         result = Planned(subject, situation, decide(subject.evaluator, subject.values, situation))
         _note(signal_slots[id(lowered)], subject.values, subject.reasons)

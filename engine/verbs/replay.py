@@ -34,6 +34,7 @@ CONTEXT: Final = (
     "fee_ppm",
     "may_enter",
     "backoff",
+    "dust_cost",
     "price_step",
     "quantity_step",
     "minimum_quantity",
@@ -86,6 +87,7 @@ def pack_context(situation: Situation, bar_open_ms: int) -> tuple[int, ...]:
         situation.fee_ppm,
         int(situation.may_enter),
         int(situation.backoff),
+        situation.dust_cost,
         *known,
         NEVER if bar_open_ms == NEVER else bar_open_ms // 1000,
     )
@@ -145,6 +147,7 @@ class Replayer:
             stated=record.stated,
             may_enter=bool(context["may_enter"]),
             backoff=bool(context["backoff"]),
+            dust_cost=context["dust_cost"],
         )
         values = list(record.values)
         decision = decide(evaluator, values, situation)

@@ -287,6 +287,14 @@ def test_by_priority_does_not_try() -> None:
     assert found.of("enter") == "acted"
 
 
+def test_dust_keeps_no_entry_back() -> None:
+    """What little is owned without being held goes into the cost, and an exit is tried on the whole."""
+    facts = {**FLAT, "position_qty": 0.05, "position_value": 5.0, "dust": 1.0}
+    for cost, entry in ((5, "acted"), (60, "vetoed(would-exit)")):
+        found = Decided(EXIT % "gain < -5%", facts, dust_cost=money(cost))
+        assert found.of("enter") == entry
+
+
 def test_facts_after_an_entry() -> None:
     """A first entry starts peak, gain and age; quantity, value and weight follow the whole order."""
     policy = policy_of(
