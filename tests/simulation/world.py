@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ orders:
 """
 """A policy that trades nearly every minute, so that few cycles hold many orders."""
 
-Hook = Callable[[str, str], None]
-"""Called with a seam's name and "before" or "after"."""
+Hook = Callable[[str, str, tuple[Any, ...]], None]
+"""Called with a seam's name, "before" or "after", and what the call was given."""
 
 
 class Hooked:
@@ -72,16 +73,38 @@ class Hooked:
             return value
 
         def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - any port's method
-            self._hook(f"{self._name}.{attribute}", "before")
+            self._hook(f"{self._name}.{attribute}", "before", args)
             result = value(*args, **kwargs)
-            self._hook(f"{self._name}.{attribute}", "after")
+            self._hook(f"{self._name}.{attribute}", "after", args)
             return result
 
         return call
 
 
-def silent(seam: str, when: str) -> None:
+class Commits:
+    """Announces the commits of a file, as a seam, to a hook."""
+
+    def __init__(self, name: str, hook: Hook) -> None:
+        """Announce as ``name.commit``, with what was committed."""
+        self._seam = f"{name}.commit"
+        self._hook = hook
+
+    def before_commit(self, name: str) -> None:
+        """All is written, and not yet durable."""
+        self._hook(self._seam, "before", (name,))
+
+    def after_commit(self, name: str) -> None:
+        """It is durable, and nobody was told of it yet."""
+        self._hook(self._seam, "after", (name,))
+
+
+def silent(seam: str, when: str, arguments: tuple[Any, ...]) -> None:
     """A hook that does nothing."""
+
+
+@cache
+def _restless() -> Policy:
+    return load_policy(RESTLESS, "restless.yaml").required()
 
 
 @dataclass(slots=True)
@@ -114,9 +137,12 @@ def build(
     partial_rate: Decimal = Decimal("0.3"),
     seed: int = 7,
     settings: AgentSettings | None = None,
+    venue_folder: Path | None = None,
+    reserve_exits: int = 1,
+    busy_seconds: float = 5.0,
 ) -> World:
     """Open (or create) an agent in a folder; the clock goes on after the last journalled cycle."""
-    policy = policy or load_policy(RESTLESS, "restless.yaml").required()
+    policy = policy or _restless()
     journal_path = folder / "journal.db"
     at_ms = START_MS
     if journal_path.exists():
@@ -129,10 +155,26 @@ def build(
     instruments = {listing.symbol: simulated_instrument(listing.symbol, seed) for listing in policy.universe}
     market = SimulatedMarket(seed, tuple(instruments.values()), calendar, clock)
     closing = ExitStack()
-    journal = open_journal(journal_path, at_ms=at_ms, nonce=lambda: nonce, reserve_exits=1)
+    journal = open_journal(
+        journal_path,
+        at_ms=at_ms,
+        nonce=lambda: nonce,
+        probe=Commits("journal", hook),
+        reserve_exits=reserve_exits,
+    )
     closing.callback(journal.close)
     model = FillModel(fee_rate=Decimal("0.0002"), partial_rate=partial_rate, partial_share=Decimal("0.5"))
-    broker = PaperBroker(folder / "venue.db", market, clock, model, CASH, instruments, calendar=calendar)
+    broker = PaperBroker(
+        (venue_folder or folder) / "venue.db",
+        market,
+        clock,
+        model,
+        CASH,
+        instruments,
+        calendar=calendar,
+        probe=Commits("venue", hook),
+        busy_seconds=busy_seconds,
+    )
     closing.callback(broker.close)
     ports = Ports(
         clock,
