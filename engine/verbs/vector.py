@@ -16,6 +16,7 @@ from engine.codes import IntentState, Side, UnknownReason
 from engine.errors import NOWHERE, PolicyError, Problem, Severity, Source, Span
 from engine.evaluate.reference import WEIGHT_STEPS, ReferenceEvaluator, tally
 from engine.indicators.functions import FUNCTIONS
+from engine.invariants import AT_MOST, RELATED, RELATIONS, Relation, followers
 from engine.language.expression import ExpressionError, parse, unparse
 from engine.language.policy import Listing, Policy
 from engine.language.source import shown as quoted
@@ -33,7 +34,6 @@ from engine.units import (
     scaled,
 )
 from engine.verbs.decide import Situation
-from engine.verbs.invariants import AT_MOST, RELATED, RELATIONS, Relation, followers
 from engine.verbs.numbers import shown
 from engine.verbs.stated_value import Assumption, Kind, MistakeError, assumption, read_value
 from engine.verbs.statement import WHAT_IF, Given, Statement
