@@ -16,10 +16,12 @@ from adapters.cli.output import ExitCode, Output, common_options
 from engine.errors import NotFoundError, Problem, Severity, Source, TradectlError, UnavailableError, render
 from engine.language.checker import suggestion
 from engine.language.expression import duration_text
+from engine.language.finding_codes import FINDING_CODES, FindingCode
 from engine.language.source import MAX_BYTES
 from engine.verbs.check import Checked, check
 
 SCHEMA: Final = "validate-policy-v1"
+CODE_SCHEMA: Final = "finding-code-v1"
 STANDARD_INPUT: Final = "-"
 _NAMED_SYMBOLS: Final = 3
 """So many symbols are named; of more, the number is told."""
@@ -39,14 +41,20 @@ Outcome = Checked | Unread
 @click.command
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--strict", is_flag=True, help="End with 1 also where there are warnings.")
+@click.option("--explain", "code", metavar="CODE", help="Say what a finding means, and read no FILE.")
 @common_options
-def command(output: Output, files: tuple[str, ...], strict: bool) -> ExitCode:
+def command(output: Output, files: tuple[str, ...], strict: bool, code: str | None) -> ExitCode:
     """Check each FILE: a path, the name of a shipped policy, or - for standard input.
 
     Without a FILE, all shipped policies. Structure, types, units and meaning are checked, as far as no
     prover is needed; all files are read, and all mistakes of each are told. Ends with 1 if there is an
     error, with 3 if a file does not exist.
     """
+    if code is not None:
+        if files:
+            raise click.UsageError("--explain takes no FILE")
+        explain(output, code)
+        return ExitCode.OK
     outcomes = [_checked(name) for name in files or policies.shipped()]
     if output.as_json:
         output.document(document(outcomes, strict=strict))
@@ -98,6 +106,48 @@ def _passes(outcome: Outcome, *, strict: bool) -> bool:
     if isinstance(outcome, Unread) or outcome.policy is None:
         return False
     return not (strict and outcome.count(Severity.WARNING))
+
+
+# --- a code -----------------------------------------------------------------------------------
+
+
+def explain(output: Output, code: str) -> None:
+    """Print what the registry says of a code; its page in the documentation has examples."""
+    found = FINDING_CODES.get(code)
+    if found is None:
+        hint = suggestion(code, FINDING_CODES) or f"there are: {', '.join(sorted(FINDING_CODES))}"
+        raise NotFoundError(f"no finding has the code '{code}'; {hint}")
+    if output.as_json:
+        output.document(code_document(found))
+    else:
+        output.show("\n".join(code_listing(found)))
+
+
+def code_listing(found: FindingCode) -> Iterator[str]:
+    """Lay a row of the registry out for people."""
+    yield f"{found.code}   {found.severity}, found by the {_finder(found)}"
+    yield f"means    {found.meaning}"
+    yield f"why      {found.why}"
+    yield f"instead  {found.instead}"
+    yield f"page     {found.page}"
+
+
+def code_document(found: FindingCode) -> dict[str, Any]:
+    """Return what ``--explain CODE --json`` prints."""
+    return {
+        "schema": CODE_SCHEMA,
+        "code": found.code,
+        "severity": found.severity.value,
+        "found_by": _finder(found),
+        "meaning": found.meaning,
+        "why": found.why,
+        "instead": found.instead,
+        "page": found.page,
+    }
+
+
+def _finder(found: FindingCode) -> str:
+    return "prover" if found.prover else "loader"
 
 
 # --- text -------------------------------------------------------------------------------------

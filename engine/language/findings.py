@@ -9,8 +9,9 @@ from math import gcd
 from typing import Final
 
 from engine.codes import Action
-from engine.errors import Problem, Severity, Span
+from engine.errors import Problem, Span
 from engine.language.expression import decimal_text, duration_text
+from engine.language.finding_codes import finding
 from engine.language.policy import Gate, Limit, Policy, Rule, Vote
 from engine.language.types import (
     Combined,
@@ -69,14 +70,6 @@ def findings(policy: Policy, whole: Whole | None) -> list[Problem]:
     return list(dict.fromkeys(found))
 
 
-def _warning(code: str, message: str, span: Span, hint: str = "") -> Problem:
-    return Problem(code, message, span, hint, Severity.WARNING)
-
-
-def _information(code: str, message: str, span: Span, hint: str = "") -> Problem:
-    return Problem(code, message, span, hint, Severity.INFORMATION)
-
-
 def _conditions(policy: Policy) -> Iterator[Condition]:
     yield from (rule.when for rule in policy.rules)
     yield from (gate.when for gate in policy.gates if gate.when is not None and not gate.reserved)
@@ -91,16 +84,16 @@ def _conditions(policy: Policy) -> Iterator[Condition]:
 def _whole(policy: Policy, whole: Whole) -> Iterator[Problem]:
     if not any(rule.protective for rule in policy.rules):
         message = "no rule is protective: nothing of this policy guards a held position"
-        yield _warning("no-protective-rule", message, whole.top, "mark a stop loss  protective: true")
+        yield finding("no-protective-rule", message, whole.top, "mark a stop loss  protective: true")
     if not any(rule.action is Action.SELL for rule in policy.rules):
-        yield _warning("no-exit", "no rule ever sells", whole.top, "add a rule that says  sell all")
+        yield finding("no-exit", "no rule ever sells", whole.top, "add a rule that says  sell all")
     for name, (kind, span) in whole.declared.items():
         if name not in whole.used:
-            yield _warning("unused", f"{kind}, '{name}', that nothing reads", span, "use it or delete it")
+            yield finding("unused", f"{kind}, '{name}', that nothing reads", span, "use it or delete it")
     total = sum((listing.weight for listing in policy.universe if listing.weight), start=Decimal(0))
     if total > 1:
         message = f"the weights add up to {decimal_text(total * 100)}%: more than there is"
-        yield _warning("weights", message, whole.top, "let them add up to at most 100%")
+        yield finding("weights", message, whole.top, "let them add up to at most 100%")
     if whole.timezone:
         return
     dated = next((rule for rule in policy.rules if rule.once in (Once.DAY, Once.WEEK, Once.MONTH)), None)
@@ -109,7 +102,7 @@ def _whole(policy: Policy, whole: Whole) -> Iterator[Problem]:
     if dated or weekday:
         message = "days begin at midnight UTC, because the policy states no timezone"
         span = weekday.span if weekday else dated.span if dated else whole.top
-        yield _information("timezone-default", message, span, "add a line  timezone: America/New_York")
+        yield finding("timezone-default", message, span, "add a line  timezone: America/New_York")
 
 
 # --- signals, gates, scopes -------------------------------------------------------------------
@@ -120,7 +113,7 @@ def _votes(policy: Policy) -> Iterator[Problem]:
         for vote in signal.votes:
             if _both(vote):
                 message = f"both sides of vote '{vote.name}' can be true at once; then it casts nothing"
-                yield _warning("vote-both", message, vote.span, "leave a gap between buy and sell")
+                yield finding("vote-both", message, vote.span, "leave a gap between buy and sell")
 
 
 def _both(vote: Vote) -> bool:
@@ -156,7 +149,7 @@ def _gates(policy: Policy) -> Iterator[Problem]:
             continue
         if gate.pass_if_unknown:
             message = f"gate '{gate.name}' lets sells pass while its condition is Unknown"
-            yield _information("gate-passes-unknown", message, gate.span)
+            yield finding("gate-passes-unknown", message, gate.span)
         if "sell" in gate.vetoes and _only_the_position(gate.when):
             protected = any(rule.protective for rule in policy.rules)
             message = (
@@ -164,7 +157,7 @@ def _gates(policy: Policy) -> Iterator[Problem]:
                 "can sell; it looks at the position alone, which may stay so for ever"
             )
             hint = "put the condition into the rules that it is meant for"
-            yield _warning("gate-traps-position", message, gate.span, hint)
+            yield finding("gate-traps-position", message, gate.span, hint)
 
 
 def _only_the_position(condition: Condition) -> bool:
@@ -180,12 +173,12 @@ def _scopes(policy: Policy) -> Iterator[Problem]:
     for part in parts:
         if part.scope.names and places.isdisjoint(part.scope.names):
             message = f"'{part.name}' is for symbols that are only watched"
-            yield _warning("watch-only", message, part.span, "list them under 'symbols:' or 'weights:'")
+            yield finding("watch-only", message, part.span, "list them under 'symbols:' or 'weights:'")
     for parameter in policy.parameters.values():
         watched = next((name for name in parameter.overrides if name not in places), None)
         if watched is not None:
             message = f"'{parameter.name}' has a value for {watched}, which is only watched"
-            yield _warning("watch-only", message, parameter.span, "delete it")
+            yield finding("watch-only", message, parameter.span, "delete it")
 
 
 def _calendars(policy: Policy) -> Iterator[Problem]:
@@ -206,7 +199,7 @@ def _calendars(policy: Policy) -> Iterator[Problem]:
         if len(symbols) > 1 and len(calendars) > 1:
             message = f"this mixes bars of different calendars ({', '.join(sorted(calendars))})"
             hint = "a bar that one of them lacks is a gap, and the value Unknown behind it"
-            yield _warning("calendars", message, span, hint)
+            yield finding("calendars", message, span, hint)
 
 
 def _order_prices(policy: Policy) -> Iterator[Problem]:
@@ -214,7 +207,7 @@ def _order_prices(policy: Policy) -> Iterator[Problem]:
     for fact in facts_of(limit) if limit is not None else ():
         if fact.name not in ("price", "bid", "ask"):
             message = f"no sell can be sent, not even a protective one, while '{fact.name}' is Unknown"
-            yield _warning("exit-price", message, fact.span, "price sells from the bid")
+            yield finding("exit-price", message, fact.span, "price sells from the bid")
 
 
 # --- rules ------------------------------------------------------------------------------------
@@ -234,7 +227,7 @@ def _entries_over_exits(policy: Policy) -> Iterator[Problem]:
                 what = {Action.BUY: "entry", Action.SELL: "trim", Action.HOLD: "hold"}[rule.action]
                 message = f"{what} '{rule.name}' wins over exit '{exit_rule.name}' while both are true"
                 hint = "give exits the higher priority, or write  selection: exits_first"
-                yield _warning("over-exit", message, rule.span, hint)
+                yield finding("over-exit", message, rule.span, hint)
                 break
 
 
@@ -264,7 +257,7 @@ def _comparisons(condition: Condition) -> Iterator[Problem]:
     for compared in comparisons_of(condition):
         if is_constant(compared.left) and is_constant(compared.right):
             message = f"'{compared.text}' reads no fact: it is the same at every moment"
-            yield _warning("constant", message, compared.span, "compare a fact")
+            yield finding("constant", message, compared.span, "compare a fact")
         yield from _own_bar(compared)
 
 
@@ -284,7 +277,7 @@ def _own_bar(compared: Compared) -> Iterator[Problem]:
         possible = {replace(column, name=name) for name in (extreme, column.name)}
         if comparison is outside and window.inputs[0] in possible:
             message = f"'{compared.text}' can never be true: the window holds the bar just closed"
-            yield _warning("own-bar", message, compared.span, f"write prev({right.name})")
+            yield finding("own-bar", message, compared.span, f"write prev({right.name})")
 
 
 # --- times of day -----------------------------------------------------------------------------
@@ -300,18 +293,16 @@ def _clock_windows(policy: Policy, condition: Condition) -> Iterator[Problem]:
     for low, high, span in _windows(condition):
         if low >= high:
             hint = "a window over midnight is  time >= 22:00 or time < 04:00"
-            yield _warning("clock-window", "this window of the day is empty", span, hint)
+            yield finding("clock-window", "this window of the day is empty", span, hint)
         elif high - low == 1:
             hint = "write a window, such as  10:00 <= time < 10:05"
-            yield _warning("clock-window", "this holds for one second of the day", span, hint)
+            yield finding("clock-window", "this holds for one second of the day", span, hint)
         elif cadence >= DAY_SECONDS:
             message = f"the policy decides every {duration_text(cadence)}, at one time of the day"
-            yield _warning("clock-window", message, span, "add a line such as  every: 5m")
+            yield finding("clock-window", message, span, "add a line such as  every: 5m")
         elif _next_multiple(low, gcd(cadence, HALF_HOUR_SECONDS)) >= high:
             message = f"no cycle falls into this window: the policy decides every {duration_text(cadence)}"
-            yield _warning(
-                "clock-window", message, span, "decide more often with  every:, or widen the window"
-            )
+            yield finding("clock-window", message, span, "decide more often with  every:, or widen the window")
 
 
 def _next_multiple(value: int, step: int) -> int:

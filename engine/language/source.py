@@ -24,7 +24,8 @@ from typing import Final, NamedTuple, NoReturn
 
 import yaml
 
-from engine.errors import NOWHERE, PolicyError, Problem, Severity, Source, Span
+from engine.errors import NOWHERE, PolicyError, Problem, Source, Span
+from engine.language.finding_codes import finding
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 64
@@ -606,7 +607,7 @@ class _Composer:
             message = f"a comment begins here and cuts the value to {shown(scalar.text)}"
             hint = "put the value in quotes if # belongs to it; else write a blank behind #"
             span = Span(end + 1, _line_end(self._text, end))
-            self._report(Problem("comment-in-value", message, span, hint, Severity.WARNING))
+            self._report(finding("comment-in-value", message, span, hint))
 
     def _open(self, event: yaml.CollectionStartEvent) -> bool:
         """Note the bracket of a collection that has one; say whether it has."""

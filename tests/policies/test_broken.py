@@ -54,7 +54,7 @@ def test_the_place_is_named(name: str) -> None:
 
 # Which argument of what a stage calls is the problem's code.
 _CODE_ARGUMENT = {
-    "report": 0, "refuse": 0, "_problem": 0, "problem": 0, "Problem": 0, "_warning": 0, "_information": 0,
+    "report": 0, "refuse": 0, "_problem": 0, "problem": 0, "Problem": 0, "finding": 0,
     "_add": 1, "ExpressionError": 3, "TypeProblem": 3,
 }  # fmt: skip
 
