@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Final
@@ -20,7 +21,7 @@ from engine.language.lower import lower_all
 from engine.language.policy import Listing, Policy
 from engine.language.source import ScalarNode
 from engine.language.source import shown as quoted
-from engine.lowered import LoweredPolicy
+from engine.lowered import FactSlot, LoweredPolicy, SlotOrigin
 from engine.model import Decision
 from engine.units import (
     GRID_PER_UNIT,
@@ -124,6 +125,8 @@ class CaseRunner:
         self._lowered = lower_all(policy)
         self._evaluators: dict[int, Evaluator] = {}
         self._references: dict[int, ReferenceEvaluator] = {}
+        self._completed: _Facts | None = None
+        self._places: dict[int, list[int]] = {}
         problems = [*self._problems_of_file(), *(p for case in file.cases for p in self._problems_of(case))]
         if problems:
             raise PolicyError(file.source, tuple(problems))
@@ -158,6 +161,18 @@ class CaseRunner:
                 break
         return CaseResult(case, tuple(results))
 
+    def against(self, policy: Policy, lowered: Mapping[str, LoweredPolicy]) -> CaseRunner:
+        """Return a runner of the same cases for a policy that has the same names and decides otherwise.
+
+        ``lowered`` is that policy by symbol.  The facts are those that this policy reads, completed once: a
+        case may state a fact that the other one does not read any more.
+        """
+        self._completed = self._completed or _Facts(self.policy, self._lowered)
+        other = copy(self)
+        other.policy, other._lowered = policy, lowered
+        other._evaluators, other._references, other._places = {}, {}, {}
+        return other
+
     # --- one decision -------------------------------------------------------------------------
 
     def _step(self, step: Step, series: Series | None, replaced: Mapping[str, float] | None) -> StepResult:
@@ -165,17 +180,23 @@ class CaseRunner:
         lowered = self._lowered[listing.symbol]
         instrument = finest_instrument(listing)
         statement = self._whole(step, listing, series is not None)
-        assumed = {given.name for given in statement.given if given.assumed}
-        here = {name: value for name, value in (replaced or {}).items() if name in assumed}
-        vector = fact_vector(self.policy, lowered, listing, statement, replaced=here)
+        if self._completed is not None and not replaced:
+            if id(lowered) not in self._places:
+                self._places[id(lowered)] = self._completed.places(listing.symbol, lowered)
+            vector = self._completed.read(listing, step, statement, self._places[id(lowered)])
+        else:
+            assumed = {given.name for given in statement.given if given.assumed}
+            here = {name: value for name, value in (replaced or {}).items() if name in assumed}
+            vector = fact_vector(self.policy, lowered, listing, statement, replaced=here)
         if series is not None:
             vector = series.see(listing, lowered, instrument, vector, _stated_close(statement))
         values = list(vector.values)
         decision = decide(self._evaluator(lowered), values, vector.situation)
         if series is not None:
             series.fill(listing, lowered, instrument, decision, values[lowered.slot("ask")])
-        reference = self._reference(lowered)
-        leaves = reference.evaluate(list(values), vector.stated_mask).leaves
+        leaves: list[Leaf] = []
+        if step.expect.short_by:
+            leaves = self._reference(lowered).evaluate(list(values), vector.stated_mask).leaves
         comparison = _Comparison(lowered, values, decision, leaves)
         differences = comparison.differences(step.expect, sizes=not replaced)
         return StepResult(step, listing, lowered, vector, values, decision, tuple(differences))
@@ -279,6 +300,43 @@ class CaseRunner:
                 span,
                 f"did you mean {quoted(near[0])}?" if near else f"it trades {', '.join(self._lowered)}",
             )
+
+
+class _Facts:
+    """The facts of each step as one policy reads them, completed once, and read by changed policies."""
+
+    def __init__(self, policy: Policy, lowered: Mapping[str, LoweredPolicy]) -> None:
+        self._policy = policy
+        self._lowered = lowered
+        self._slots = {id(own): {_key(slot): slot for slot in own.slots} for own in lowered.values()}
+        self._vectors: dict[int, Vector] = {}
+
+    def places(self, symbol: str, reader: LoweredPolicy) -> list[int]:
+        """Return where the facts that ``reader`` reads stand in the vectors; it may read more of them."""
+        slots = self._slots[id(self._lowered[symbol])]
+        for slot in reader.slots:
+            slots.setdefault(_key(slot), slot)
+        place = {key: index for index, key in enumerate(slots)}
+        return [place[_key(slot)] for slot in reader.slots]
+
+    def read(self, listing: Listing, step: Step, statement: Statement, places: list[int]) -> Vector:
+        """Return the facts of a step at some places."""
+        own = self._lowered[listing.symbol]
+        slots = self._slots[id(own)]
+        vector = self._vectors.get(id(step))
+        if vector is None or len(vector.values) < len(slots):
+            wide = replace(own, slots=tuple(slots.values()))
+            vector = self._vectors[id(step)] = fact_vector(self._policy, wide, listing, statement)
+        return replace(
+            vector,
+            values=[vector.values[place] for place in places],
+            reasons=bytes(vector.reasons[place] for place in places),
+            origins=tuple(vector.origins[place] for place in places),
+        )
+
+
+def _key(slot: FactSlot) -> tuple[str, SlotOrigin]:
+    return slot.name, slot.origin
 
 
 def _read_position(
