@@ -6,10 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from textwrap import indent
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
@@ -19,59 +17,22 @@ from engine.evaluate.reference import ReferenceEvaluator
 from engine.language.load import INTEGRITY_GATES, Loaded, load_policy
 from engine.language.types import product_unit, quotient_unit
 from engine.units import GRID_PER_UNIT, Measure, Unit, unit_name
-from engine.verbs.case_file import load_cases
 from engine.verbs.cases import CaseRunner
+from tests.policy_blocks import Example, cases, examples, sections, whole
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "language.md"
 TEXT: Final = PAGE.read_text("utf-8")
 KINDS: Final = ("policy", "error", "finding", "decide", "same", "other")
-BACKGROUND: Final = "all: {facts: {price: 100 USD, ask: 100 USD, equity: 10000 USD}}"
 MEASURES: Final = tuple(measure for measure in Measure if measure not in (Measure.CLOCK, Measure.BOOLEAN))
-
-
-class Example(NamedTuple):
-    """A fenced block ``yaml KIND CODE``; its parts stand between lines of ``---``."""
-
-    line: int
-    section: str
-    kind: str
-    code: str
-    parts: tuple[str, ...]
-
-
-def examples(text: str) -> Iterator[Example]:
-    """Yield the tested blocks of a page."""
-    section = ""
-    for match in re.finditer(r"^## (.+)$|^```yaml (\w+) ?(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
-        if match[1]:
-            section = match[1]
-        else:
-            line = text.count("\n", 0, match.start()) + 1
-            parts = tuple(re.split(r"^---\n", match[4], flags=re.MULTILINE))
-            yield Example(line, section, match[2], match[3], parts)
 
 
 EXAMPLES: Final = tuple(examples(TEXT))
 SMALLEST: Final = EXAMPLES[0].parts[0]
 
 
-def sections(policy: str) -> dict[str, str]:
-    """Return the top-level entries of a policy as they are written, by key."""
-    entries = re.findall(r"^(\w+):(?:.*\n)(?:[ \n#].*\n?)*", policy, re.MULTILINE)
-    texts = re.split(rf"^(?=(?:{'|'.join(entries)}):)", policy, flags=re.MULTILINE)
-    return dict(zip(entries, texts[1:], strict=True))
-
-
-def whole(part: str) -> str:
-    """Return a whole policy: a part's entries replace those of the smallest one."""
-    if part.startswith("apiVersion:"):
-        return part
-    return "".join({**sections(SMALLEST), **sections(part)}.values())
-
-
 def loaded(part: str) -> Loaded:
     """Load a part as a policy."""
-    return load_policy(whole(part), "language.md")
+    return load_policy(whole(part, SMALLEST), "language.md")
 
 
 def of_kind(*kinds: str) -> pytest.MarkDecorator:
@@ -116,9 +77,8 @@ def test_finding(example: Example) -> None:
 @of_kind("decide")
 def test_decide(example: Example, evaluator: type[ReferenceEvaluator] | type[CompiledEvaluator]) -> None:
     """The policy above the line decides what the cases below it expect, by either evaluator."""
-    policy, cases = example.parts
-    head = f"apiVersion: tradectl/cases-v1\npolicy: smallest\nbackground: {{{BACKGROUND}}}\ncases:\n"
-    file = load_cases(head + indent(cases, "  "), "language.md")
+    policy, text = example.parts
+    file = cases(text, "smallest", "language.md")
     for result in CaseRunner(loaded(policy).required(), file, evaluator).run_all():
         differences = [(d.what, d.expected, d.got) for step in result.steps for d in step.differences]
         assert differences == [], result.case.name
@@ -194,8 +154,8 @@ def test_harness_replaces_sections() -> None:
     """A fragment's entries stand in the place of those of the smallest policy."""
     part = "rules:\n  a: 1\n\n  # b\n  c: 2\nevery: 30s\n"
     assert sections(part) == {"rules": "rules:\n  a: 1\n\n  # b\n  c: 2\n", "every": "every: 30s\n"}
-    assert "  a: 1" in whole(part)
-    assert "stop" not in whole(part)
+    assert "  a: 1" in whole(part, SMALLEST)
+    assert "stop" not in whole(part, SMALLEST)
 
 
 def test_harness_finds_blocks() -> None:
