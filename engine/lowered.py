@@ -29,6 +29,7 @@ class SlotOrigin(Enum):
     ONCE = "once"  # 1 when the period of a rule's ``once`` is used up
     SIGNAL = "signal"  # a voted signal: written by the evaluator
     ENTRY_SIGNAL = "entry-signal"  # the same as entries read it: Unknown where a vote abstained
+    OUTCOME = "outcome"  # what a decision came to; promises alone read it
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from itertools import islice, pairwise
 from typing import Final, Protocol
 
+from engine.codes import Action
 from engine.errors import Span
 from engine.indicators.functions import FUNCTIONS, FunctionSpec, SeriesArgument
 from engine.language.expression import (
@@ -176,8 +177,17 @@ PROMISE_FACTS: Final[dict[str, Unit]] = {
     "candidate.action": ACTION_WORDS,
     "intent.qty": _M.QUANTITY,
     "full_exit": _M.BOOLEAN,
+    "exposure.symbol": _M.MONEY,
+    "exposure.class": _M.MONEY,
+    "exposure.portfolio": _M.MONEY,
 }
 """What only promises speak of."""
+VETO_FUNCTIONS: Final[dict[str, Action | None]] = {
+    "vetoed_by": None,
+    "exit_vetoed_by": Action.SELL,
+    "entry_vetoed_by": Action.BUY,
+}
+"""The functions that only promises know, and whose candidates they speak of."""
 ENUM_WORDS: Final = frozenset(word for words in (*WORDS, ACTION_WORDS) for word in words.words)
 """Every word that some fact may take."""
 
@@ -239,7 +249,7 @@ class Checker:
                 return parts[0] if len(parts) == 1 else Combined(True, parts)
             case Crosses():
                 return self._crosses(expression)
-            case Call(function="vetoed_by") if self._promise:
+            case Call(function=function) if self._promise and function in VETO_FUNCTIONS:
                 return self._vetoed_by(expression)
             case Name(name=name, span=span):
                 found = self._names.find(name, span)
@@ -386,10 +396,10 @@ class Checker:
 
     def _vetoed_by(self, call: Call) -> Condition:
         gates = []
+        example_call = f'write {call.function}("market-hours")'
         for argument in call.arguments:
             if not isinstance(argument, Text):
-                hint = 'write vetoed_by("market-hours")'
-                raise TypeProblem("gates are named as texts", argument.span, hint)
+                raise TypeProblem("gates are named as texts", argument.span, example_call)
             if argument.value not in self._names.gates:
                 known = sorted(self._names.gates)
                 hint = suggestion(argument.value, known) or f"gates: {', '.join(known[:20])}"
@@ -397,8 +407,8 @@ class Checker:
                 raise TypeProblem(message, argument.span, hint, "unknown-name")
             gates.append(argument.value)
         if not gates:
-            raise TypeProblem("vetoed_by names at least one gate", call.span)
-        return Vetoed(tuple(gates), call.span)
+            raise TypeProblem(f"{call.function} names at least one gate", call.span, example_call)
+        return Vetoed(tuple(gates), call.span, VETO_FUNCTIONS[call.function])
 
     def either(self, expression: Expression) -> Typed | Condition:
         """Type an expression that may be a condition or a value: a definition."""
@@ -493,6 +503,10 @@ class Checker:
             raise TypeProblem(
                 f"'{name}' is reserved for a later version", call.function_span, code="reserved"
             )
+        if name in VETO_FUNCTIONS and not self._promise:
+            hint = "a rule sees no other rule's fate: write the gate's condition itself"
+            message = f"only promises speak of '{name}'"
+            raise TypeProblem(message, call.function_span, hint, "unknown-name")
         spec = FUNCTIONS.get(name)
         if spec is None:
             hint = suggestion(name, _FUNCTION_NAMES) or f"functions: {', '.join(sorted(_FUNCTION_NAMES))}"
@@ -543,7 +557,7 @@ class Checker:
         if self._promise and name in PROMISE_FACTS:
             unit = PROMISE_FACTS[name]
             k = GRID_PER_UNIT[unit] if isinstance(unit, Measure) and unit is not _M.BOOLEAN else 0
-            return FactRead(name, unit, k, SlotOrigin.VOCABULARY, span)
+            return FactRead(name, unit, k, SlotOrigin.OUTCOME, span)
         head, dot, tail = name.partition(".")
         match self._names.find(head, span):
             case Indicator() as indicator:

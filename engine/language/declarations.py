@@ -20,6 +20,7 @@ from engine.language.checker import (
     LONGEST_INTERVAL_SECONDS,
     PROMISE_FACTS,
     RESERVED,
+    VETO_FUNCTIONS,
     Checker,
     Named,
     TypeProblem,
@@ -65,7 +66,8 @@ _OWN_WORDS: Final = (
     KEYWORDS
     | ENUM_WORDS
     | {name.partition(".")[0] for name in PROMISE_FACTS}
-    | {"true", "false", "once", "vetoed_by"}
+    | VETO_FUNCTIONS.keys()
+    | {"true", "false", "once"}
 )
 """Words of the language that no policy may give another meaning."""
 _DECLARING: Final = ("params", "indicators", "define", "signals")

@@ -279,29 +279,37 @@ def _between(first: Expression, last: Expression) -> Span:
     return Span(first.span.start, last.span.end)
 
 
-class _Parser:
+class Parser:
+    """Parses one expression; promises have forms of their own (``engine.language.promises``)."""
+
     def __init__(self, text: str, locate: Locate) -> None:
+        """Read the tokens; ExpressionError at what is none."""
         self.tokens = list(tokens(text, locate))
         self.at = 0
         self.nesting = 0
 
     @property
     def token(self) -> Token:
+        """The token that is next."""
         return self.tokens[self.at]
 
     def take(self) -> Token:
+        """Return the next token and go on behind it."""
         token = self.token
         if token.kind != "end":
             self.at += 1
         return token
 
     def is_word(self, word: str) -> bool:
+        """Say whether a word is next."""
         return self.token.kind == "name" and self.token.text == word
 
     def is_symbol(self, symbol: str) -> bool:
+        """Say whether a symbol is next."""
         return self.token.kind == "symbol" and self.token.text == symbol
 
     def expected(self, what: str, hint: str = "") -> ExpressionError:
+        """Return the mistake that something else is next."""
         token = self.token
         found = "the end" if token.kind == "end" else shown(token.text)
         return ExpressionError(f"expected {what}, found {found}", token.span, hint)
@@ -316,12 +324,17 @@ class _Parser:
         return result
 
     def whole(self) -> Expression:
+        """Parse all of the text."""
         if self.token.kind == "end":
             raise ExpressionError("an expression is missing here", self.token.span)
         result = self.indicator()
+        self.finish()
+        return result
+
+    def finish(self) -> None:
+        """Refuse whatever follows."""
         if self.token.kind != "end":
             raise self.expected("the end of the expression", self._hint_behind_an_end())
-        return result
 
     def _hint_behind_an_end(self) -> str:
         before = self.tokens[self.at - 1].kind
@@ -338,6 +351,7 @@ class _Parser:
         return "" if self.is_symbol(")") else "is an operator ('and', 'or', '<', 'of', ...) missing?"
 
     def indicator(self) -> Expression:
+        """Parse ``sma(50) on 1h``, or anything below."""
         operand = self.disjunction()
         if not self.is_word("on"):
             return operand
@@ -349,12 +363,15 @@ class _Parser:
         return On(operand, symbol, interval, _between(operand, interval))
 
     def disjunction(self) -> Expression:
+        """Parse ``a or b``."""
         return self.logic("or", self.conjunction)
 
     def conjunction(self) -> Expression:
+        """Parse ``a and b``."""
         return self.logic("and", self.negation)
 
     def logic(self, word: str, operand: Callable[[], Expression]) -> Expression:
+        """Parse operands with one word between them."""
         operands = [operand()]
         while self.is_word(word):
             self.take()
@@ -364,6 +381,7 @@ class _Parser:
         return Logic(word == "and", tuple(operands), _between(operands[0], operands[-1]))
 
     def negation(self) -> Expression:
+        """Parse ``not a``."""
         if not self.is_word("not"):
             return self.comparison()
         start = self.take().span.start
@@ -371,6 +389,7 @@ class _Parser:
         return Not(operand, Span(start, operand.span.end))
 
     def comparison(self) -> Expression:
+        """Parse ``a < b <= c`` or a cross."""
         left = self.sum()
         if self.is_word("crosses"):
             self.take()
@@ -388,12 +407,15 @@ class _Parser:
         return Chain(tuple(operands), tuple(comparisons), _between(left, operands[-1]))
 
     def sum(self) -> Expression:
+        """Parse ``a + b``."""
         return self.arithmetic(("+", "-"), self.product)
 
     def product(self) -> Expression:
+        """Parse ``a * b``."""
         return self.arithmetic(("*", "/", "of"), self.unary)
 
     def arithmetic(self, operators: tuple[str, ...], operand: Callable[[], Expression]) -> Expression:
+        """Parse operands with operators of one level between them."""
         left = operand()
         while self.token.kind in ("symbol", "name") and self.token.text in operators:
             operator = self.take().text
@@ -402,6 +424,7 @@ class _Parser:
         return left
 
     def unary(self) -> Expression:
+        """Parse ``-a``."""
         if not self.is_symbol("-"):
             return self.primary()
         start = self.take().span.start
@@ -409,6 +432,7 @@ class _Parser:
         return Unary(operand, Span(start, operand.span.end))
 
     def primary(self) -> Expression:
+        """Parse a bracket, name, call or number."""
         token = self.token
         if self.is_symbol("("):
             self.take()
@@ -428,6 +452,7 @@ class _Parser:
         raise self.expected("a fact, a number or '('")
 
     def call(self, name: Token) -> Expression:
+        """Parse the arguments of a function."""
         self.take()
         arguments: list[Expression] = []
         while not self.is_symbol(")"):
@@ -440,6 +465,7 @@ class _Parser:
         return Call(name.text, tuple(arguments), Span(name.span.start, end), name.span)
 
     def literal(self, token: Token) -> Literal:
+        """Read a token that is a number."""
         text = token.text
         if token.kind == "clock":
             return _clock(token)
@@ -511,12 +537,20 @@ def parse(text: str, locate: Locate = Span) -> Expression:
 
     ``locate`` maps offsets of ``text`` to the place in a file that spans shall name.
     """
-    expression = _Parser(text, locate).whole()
+    expression = Parser(text, locate).whole()
+    check_size(expression, text, locate)
+    return expression
+
+
+def check_size(expression: Expression, text: str, locate: Locate, more: int = 0) -> None:
+    """Refuse what recursive code could not walk, or whose canonical text could not be read back.
+
+    ``more`` characters of canonical text follow those of the expression.
+    """
     if len(text) > MAXIMUM_HEIGHT:  # a level takes a character at least
         _check_height(expression)
-        if len(unparse(expression)) > MAXIMUM_LENGTH:  # it must be possible to read the canonical text back
+        if len(unparse(expression)) + more > MAXIMUM_LENGTH:
             raise _too_long(MAXIMUM_LENGTH + 1, locate)
-    return expression
 
 
 # --- canonical text ---------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """From the text of a policy to a typed policy: every mistake in one run, each in its place.
 
-``source`` reads the YAML, ``structure`` its shape, ``declarations`` the names; here are the rules, gates,
-limits, orders and promises, and the whole.  Beside each part its canonical form is made: the text that the
-digest is of, and that the journal keeps.
+``source`` reads the YAML, ``structure`` its shape, ``declarations`` the names, ``promises`` what must hold;
+here are the rules, gates, limits and orders, and the whole.  Beside each part its canonical form is made: the
+text that the digest is of, and that the journal keeps.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from engine.language.expression import (
 )
 from engine.language.findings import Whole, findings
 from engine.language.lower import WEIGHT_STEPS, try_to_lower
-from engine.language.policy import Gate, Limit, OrderTerms, Policy, Promise, Rule, Scope, Signal, Vote
+from engine.language.policy import Gate, Limit, OrderTerms, Policy, Rule, Scope, Signal, Vote
+from engine.language.promises import PromiseReader
 from engine.language.reading import EnoughError, Entry, Reader, SkipError, root_entry
 from engine.language.source import MAX_BYTES, Document, Path, load_document, shown
 from engine.language.structure import check_structure
@@ -173,7 +174,7 @@ class _Loader:
         gates = names.read("gates", self._gate)
         limits = names.read("limits", self._limit)
         orders = {side: self._try(partial(self._order_terms, side)) for side in DEFAULT_LIMITS}
-        promises = names.read("promises", self._promise)
+        promises = names.read("promises", PromiseReader(self.reader, names).read)
         canonical = self._canonical(
             {"apiVersion": "tradectl/v1", **head, "timezone": timezone or DEFAULT_TIMEZONE},
             {"every": duration_text(every) if every else "", **names.canonical},
@@ -594,7 +595,7 @@ class _Loader:
             self.reader.refuse("unit", message, expression.span, hint)
         return bound, unparse(expression)
 
-    # --- orders and promises ------------------------------------------------------------------
+    # --- orders ------------------------------------------------------------------------------
 
     def _order_terms(self, side: str) -> tuple[OrderTerms, Canonical]:
         orders = self.root.find("orders")
@@ -626,23 +627,6 @@ class _Loader:
         canonical |= {"time_in_force": time_in_force} if time_in_force else {}
         canonical["session"] = session = word.get("session", "regular")
         return OrderTerms(limit, good_for, time_in_force, session == "extended"), canonical
-
-    def _promise(self, entry: Entry) -> tuple[Promise, Canonical]:
-        parts: dict[str, Condition] = {}
-        canonical: Canonical = {}
-        for key in ("given", "always", "never"):
-            written = entry.find(key)
-            if written:
-                expression = written.expression()
-                parts[key] = self.names.condition(expression, promise=True)
-                canonical[key] = unparse(expression)
-        if "always" in parts and "never" in parts:
-            message = "a promise says either 'always' or 'never'"
-            self.reader.refuse("promise", message, entry.key.span, "make two promises of it")
-        promise = Promise(
-            entry.name, parts.get("given"), parts.get("always"), parts.get("never"), entry.key.span
-        )
-        return promise, canonical
 
 
 # --- small questions --------------------------------------------------------------------------

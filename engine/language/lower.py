@@ -146,6 +146,7 @@ def _reads_symbol(policy: Policy) -> bool:
     conditions += [
         side for signal in policy.signals for vote in signal.votes for side in (vote.buy, vote.sell) if side
     ]
+    conditions += [part for promise in policy.promises for part in promise.conditions]
     return any(fact.name == SYMBOL.name for condition in conditions for fact in facts_of_condition(condition))
 
 
@@ -155,7 +156,7 @@ def lower(policy: Policy, listing: Listing) -> LoweredPolicy:
     Raises PolicyError where a literal or parameter is off the step of the fact it is compared with, or a
     parameter is no legal length of an indicator.
     """
-    lowering = _Lowering(policy, listing)
+    lowering = Lowering(policy, listing)
     lowered = lowering.policy_form()
     if lowering.problems:
         raise PolicyError(policy.source, tuple(dict.fromkeys(lowering.problems)))
@@ -196,7 +197,7 @@ def try_to_lower(
     lowered: dict[VariantKey, LoweredPolicy] = {}
     problems: dict[tuple[str, Span], Problem] = {}  # a mistake of several variants is told once
     for listing in (*firsts.values(), *strangers):
-        lowering = _Lowering(policy, listing)
+        lowering = Lowering(policy, listing)
         lowered[variants.key(listing)] = lowering.policy_form()
         for condition in conditions:
             lowering.check(condition)
@@ -235,8 +236,11 @@ def _grid(unit: Unit) -> int:
     return 0 if isinstance(unit, Words) or unit is Measure.BOOLEAN else GRID_PER_UNIT[unit]
 
 
-class _Lowering:
+class Lowering:
+    """Lowers one policy for one listing; promises go on where it ends (``lower_promises``)."""
+
     def __init__(self, policy: Policy, listing: Listing) -> None:
+        """Begin with the facts that every policy has; ``problems`` collects what is wrong."""
         self.policy = policy
         self.listing = listing
         self.slots: list[FactSlot] = []
@@ -292,6 +296,7 @@ class _Lowering:
         return float(self.constant(typed) or 0)
 
     def term(self, typed: Typed, entry: bool) -> Term:
+        """Lower a number, as entries read it or as exits do."""
         constant = self.constant(typed)
         if constant is not None:
             return ConstantTerm(float(constant))
@@ -326,6 +331,7 @@ class _Lowering:
         return self._slot(FactSlot(fact.name, fact.unit, fact.steps_per_unit, origin, series, max_age))
 
     def series(self, series: TypedSeries) -> SeriesNode:
+        """Lower a series."""
         match series:
             case SeriesColumn(symbol=symbol, interval_seconds=seconds, name=name):
                 return Column(symbol, seconds, name)
@@ -354,15 +360,18 @@ class _Lowering:
             self._compared(compared, entry=False)
 
     def node(self, node: Node) -> int:
+        """Return the id of a node."""
         if node not in self.node_ids:
             self.node_ids[node] = len(self.nodes)
             self.nodes.append(node)
         return self.node_ids[node]
 
     def truth(self, truth: Truth) -> int:
+        """Return the node of a truth that is the same at every moment."""
         return self.node(Node(NodeKind.CONSTANT, int(truth)))
 
     def condition(self, condition: Condition, entry: bool) -> int:
+        """Lower a condition, as entries read it or as exits do; return its node."""
         match condition:
             case Compared():
                 return self._compared(condition, entry)
@@ -374,7 +383,7 @@ class _Lowering:
                 if known is not None:
                     return self.truth(Truth(1 - known))
                 return self.node(Node(NodeKind.NOT, children=(inner,)))
-        raise AssertionError(condition)  # vetoed_by stands in promises only, which are not lowered
+        raise AssertionError(condition)  # vetoed_by stands in promises only
 
     def _known(self, node: int) -> int | None:
         found = self.nodes[node]
@@ -452,6 +461,7 @@ class _Lowering:
     # --- the parts ----------------------------------------------------------------------------
 
     def policy_form(self) -> LoweredPolicy:
+        """Lower all but the promises."""
         policy, listing = self.policy, self.listing
         votes = [tuple(self._vote(vote) for vote in signal.votes) for signal in self.voted]
         covering = [rule for rule in policy.rules if rule.scope.covers(listing)]

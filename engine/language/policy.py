@@ -159,14 +159,51 @@ class OrderTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """More orders than ``count`` within (t - ``window_seconds``, t]; of either side without ``action``."""
+
+    action: Action | None
+    count: int
+    window_seconds: int
+    per: LimitScope = LimitScope.PORTFOLIO  # or CLASS, SYMBOL
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """An order of a symbol less than ``seconds`` after an earlier order of it."""
+
+    action: Action
+    after: Action
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Promise:
-    """A property that must always hold: parsed and typed here."""
+    """A property that must always hold.
+
+    It has one of ``always``, ``never``, ``rate`` and ``follows``; the last two must never be.
+    ``within_cycles`` is 0 where ``always`` speaks of one decision; ``text`` is canonical, for people.
+    """
 
     name: str
     given: Condition | None
     always: Condition | None
     never: Condition | None
     span: Span
+    within_cycles: int = 0
+    rate: Rate | None = None
+    follows: Follows | None = None
+    text: str = ""
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """The conditions it is made of."""
+        return tuple(part for part in (self.given, self.always, self.never) if part is not None)
+
+    @property
+    def over_time(self) -> bool:
+        """Whether it speaks of more than one decision."""
+        return bool(self.within_cycles or self.rate or self.follows)
 
 
 @dataclass(frozen=True, slots=True)

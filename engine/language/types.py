@@ -16,6 +16,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
+from engine.codes import Action
 from engine.errors import Span
 from engine.lowered import Comparison, Operator, SlotOrigin
 from engine.units import Measure, Unit
@@ -160,10 +161,11 @@ class Negated:
 
 @dataclass(frozen=True, slots=True)
 class Vetoed:
-    """In promises: ``vetoed_by("gate", ...)``."""
+    """In promises: ``vetoed_by("gate", ...)``, of any candidate; of those with ``action`` where it is set."""
 
     gates: tuple[str, ...]
     span: Span = field(compare=False)
+    action: Action | None = None
 
 
 Condition = Compared | Combined | Negated | Vetoed

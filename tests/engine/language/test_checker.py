@@ -159,7 +159,7 @@ def test_indicator_lengths_may_be_parameters_and_definitions() -> None:
         ("spy crosses above hour", "mixed-intervals", "different bars: 1h and 1d"),
         ("prev(spy / hour) > 1%", "mixed-intervals", "different bars: 1h and 1d"),
         ("zscore(spy - hour, 5) > 1", "mixed-intervals", "different bars: 1h and 1d"),
-        ("vetoed_by(\"calm\")", "unknown-name", "there is no function 'vetoed_by'"),
+        ("vetoed_by(\"calm\")", "unknown-name", "only promises speak of 'vetoed_by'"),
         ("abs(held) > 0", "type", "no arithmetic"),
         ("calm + 1 > 0", "type", "'calm' is a condition"),
         ("roi", "type", "'roi' is a ratio"),
