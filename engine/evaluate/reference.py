@@ -12,13 +12,12 @@ from operator import eq, ge, gt, le, lt, ne
 from typing import NamedTuple
 
 from engine.codes import Action, Disposition, Side, Truth
-from engine.evaluate.verdict import WOULD_EXIT, Verdict
+from engine.evaluate.verdict import WOULD_EXIT, Verdict, gates_of
 from engine.lowered import (
     ArithmeticTerm,
     Comparison,
     ConstantTerm,
     FactTerm,
-    LoweredGate,
     LoweredPolicy,
     LoweredSignal,
     NodeKind,
@@ -213,7 +212,7 @@ class ReferenceEvaluator:
                 late_nodes.add(index)
         self._whens = tuple(rule.when for rule in policy.rules)
         self._actions = tuple(rule.action for rule in policy.rules)
-        self._speaking = tuple(self._gates_of(index) for index in range(len(policy.rules)))
+        self._speaking = tuple(gates_of(policy, rule) for rule in policy.rules)
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )
@@ -337,22 +336,6 @@ class ReferenceEvaluator:
                     continue
             standing.append(index)
         return standing
-
-    def _gates_of(self, rule: int) -> list[tuple[int, LoweredGate]]:
-        """Return the gates that can veto a rule."""
-        lowered = self.policy.rules[rule]
-        return [
-            (index, gate)
-            for index, gate in enumerate(self.policy.gates)
-            if gate.only_rule in (-1, rule)
-            and (
-                gate.vetoes_buy
-                if lowered.action is Action.BUY
-                else gate.vetoes_protective
-                if lowered.protective
-                else gate.vetoes_sell and lowered.action is Action.SELL
-            )
-        ]
 
     def _veto(self, rule: int, truths: list[int]) -> int:
         """Return the first gate that vetoes a rule, or -1."""

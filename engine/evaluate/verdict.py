@@ -53,10 +53,27 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from engine.lowered import LoweredPolicy
+from engine.codes import Action
+from engine.lowered import LoweredGate, LoweredPolicy, LoweredRule
 
 WOULD_EXIT = "would-exit"
 """The reserved gate that a decision sets after trying the entry on its own facts."""
+
+
+def gates_of(policy: LoweredPolicy, rule: LoweredRule) -> list[tuple[int, LoweredGate]]:
+    """Return the gates that can veto a rule, with their indices, in the order they are asked."""
+    return [
+        (index, gate)
+        for index, gate in enumerate(policy.gates)
+        if (gate.only_rule < 0 or policy.rules[gate.only_rule] is rule)
+        and (
+            gate.vetoes_buy
+            if rule.action is Action.BUY
+            else gate.vetoes_protective
+            if rule.protective
+            else gate.vetoes_sell and rule.action is Action.SELL
+        )
+    ]
 
 
 class Verdict(NamedTuple):

@@ -1,0 +1,305 @@
+"""The one file that knows z3: formulas, numbers, and a solver with a budget.
+
+A ``Formula`` is a z3 boolean or a Python ``bool``; constants fold away before z3 sees them.  A ``Number``
+is a z3 integer or real, an ``int`` or a ``Fraction``; ``+ - * < <= > >=`` work between them.  Everything is
+decided over exact integers and rationals, never over floats (see ``engine.evaluate.smt``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from fractions import Fraction
+from typing import Any, Final
+
+import z3
+
+Formula = Any  # z3.BoolRef | bool: z3's own operators are untyped
+Number = Any  # z3.ArithRef | int | Fraction
+
+MEMORY_LIMIT_MB: Final = 700
+QUESTION_LIMIT: Final = 4_000_000
+"""Units of z3's own work that one question may take, a few seconds: the same on every machine."""
+
+z3.set_param("memory_max_size", MEMORY_LIMIT_MB)
+
+
+# --- making formulas --------------------------------------------------------------------------
+
+
+def boolean(name: str) -> Formula:
+    """Return a free truth value."""
+    return z3.Bool(name)
+
+
+def integer(name: str) -> Number:
+    """Return a free integer."""
+    return z3.Int(name)
+
+
+def real(name: str) -> Number:
+    """Return a free real number."""
+    return z3.Real(name)
+
+
+def as_real(number: Number) -> Number:
+    """Return a number as a real one."""
+    if isinstance(number, int | Fraction):
+        fraction = Fraction(number)
+        return z3.Q(fraction.numerator, fraction.denominator)
+    return z3.ToReal(number) if z3.is_int(number) else number
+
+
+def literal(number: Number) -> Fraction | None:
+    """Return the value of a number that is a constant, or None."""
+    if isinstance(number, int | Fraction):
+        return Fraction(number)
+    if z3.is_rational_value(number) or z3.is_int_value(number):
+        return Fraction(number.as_fraction()) if z3.is_rational_value(number) else Fraction(number.as_long())
+    return None
+
+
+def negation(formula: Formula) -> Formula:
+    """Not."""
+    if isinstance(formula, bool):
+        return not formula
+    return formula.arg(0) if z3.is_not(formula) else z3.Not(formula)
+
+
+def every(formulas: Iterable[Formula]) -> Formula:
+    """And: true of nothing."""
+    kept = []
+    for formula in formulas:
+        if formula is False:
+            return False
+        if formula is not True:
+            kept.append(formula)
+    return True if not kept else kept[0] if len(kept) == 1 else z3.And(kept)
+
+
+def some(formulas: Iterable[Formula]) -> Formula:
+    """Or: false of nothing."""
+    kept = []
+    for formula in formulas:
+        if formula is True:
+            return True
+        if formula is not False:
+            kept.append(formula)
+    return False if not kept else kept[0] if len(kept) == 1 else z3.Or(kept)
+
+
+def implies(premise: Formula, conclusion: Formula) -> Formula:
+    """If the premise holds, so does the conclusion."""
+    return some((negation(premise), conclusion))
+
+
+def same(left: Formula, right: Formula) -> Formula:
+    """Both are true or both are false."""
+    if isinstance(left, bool):
+        return right if left else negation(right)
+    if isinstance(right, bool):
+        return left if right else negation(left)
+    return left == right
+
+
+def choice(condition: Formula, then: Number, otherwise: Number) -> Number:
+    """The one number or the other."""
+    if isinstance(condition, bool):
+        return then if condition else otherwise
+    return z3.If(condition, then, otherwise)
+
+
+def total(numbers: Sequence[Number]) -> Number:
+    """Return the sum."""
+    return z3.Sum(list(numbers)) if numbers else z3.IntVal(0)
+
+
+def replaced(formula: Formula, by: Sequence[tuple[Any, Any]]) -> Formula:
+    """Return a formula with variables replaced by values or by other variables, and simplified."""
+    if isinstance(formula, bool) or not by:
+        return formula
+    return _folded(z3.simplify(z3.substitute(formula, *by)))
+
+
+def value_of(variable: Any, value: bool | int | Fraction) -> Any:  # noqa: ANN401 - z3's own
+    """Return the constant that stands for a value of a variable's kind."""
+    if z3.is_bool(variable):
+        return z3.BoolVal(bool(value))
+    return z3.IntVal(int(value)) if z3.is_int(variable) else as_real(Fraction(value))
+
+
+def _folded(formula: Formula) -> Formula:
+    if z3.is_true(formula):
+        return True
+    return False if z3.is_false(formula) else formula
+
+
+# --- asking -----------------------------------------------------------------------------------
+
+
+class Answer(Enum):
+    """What the solver says of a question; UNDECIDED is never taken for either of the others."""
+
+    POSSIBLE = "possible"
+    IMPOSSIBLE = "impossible"
+    UNDECIDED = "undecided"
+
+
+@dataclass
+class Budget:
+    """How much work may be done.  ``over`` says whether the time is up: the shell knows clocks."""
+
+    over: Callable[[], bool] = lambda: False
+    question_limit: int = QUESTION_LIMIT
+    questions: int = 0
+    undecided: int = 0
+    left_open: list[str] = field(default_factory=list)
+
+
+class Model:
+    """Values that make a question's formulas true."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - z3's own
+        """Keep z3's model."""
+        self._model = model
+
+    def truth(self, formula: Formula) -> bool:
+        """Return the truth value of a formula."""
+        if isinstance(formula, bool):
+            return formula
+        return bool(z3.is_true(self._model.eval(formula, model_completion=True)))
+
+    def number(self, number: Number) -> Fraction:
+        """Return the value of a number."""
+        if isinstance(number, int | Fraction):
+            return Fraction(number)
+        found = self._model.eval(number, model_completion=True)
+        if z3.is_algebraic_value(found):
+            found = found.approx(30)
+        return literal(found) or Fraction(0)
+
+
+class Solver:
+    """Asks whether formulas can be true together with what was asserted before."""
+
+    def __init__(self, budget: Budget, asserted: Iterable[Formula] = ()) -> None:
+        """Begin with what always holds."""
+        self.budget = budget
+        self._solver = z3.Solver()
+        self._solver.set("random_seed", 0)
+        self._named: list[dict[int, tuple[Formula, Formula]]] = [{}]  # by level: formula's id, its name
+        self._core: list[Formula] = []
+        self.add(*asserted)
+
+    def add(self, *formulas: Formula) -> None:
+        """Assert."""
+        for formula in formulas:
+            if formula is not True:
+                self._solver.add(z3.BoolVal(formula) if isinstance(formula, bool) else formula)
+
+    @contextmanager
+    def supposing(self, *formulas: Formula) -> Iterator[None]:
+        """Assert for a while."""
+        self._solver.push()
+        self._named.append({})
+        try:
+            self.add(*formulas)
+            yield
+        finally:
+            self._named.pop()
+            self._solver.pop()
+
+    def ask(self, *formulas: Formula) -> Answer:
+        """Say whether the formulas can be true together; a model or a core is there afterwards."""
+        self._core = []
+        if any(formula is False for formula in formulas):
+            self._core = [False]
+            return Answer.IMPOSSIBLE
+        if self.budget.over():
+            self.budget.undecided += 1
+            return Answer.UNDECIDED
+        named = {}
+        for formula in formulas:
+            if formula is not True:
+                name = self._name(formula)
+                named[name.get_id()] = (name, formula)
+        self._solver.set("rlimit", self.budget.question_limit)
+        self.budget.questions += 1
+        try:
+            found = self._solver.check(*(name for name, _ in named.values()))
+        except z3.Z3Exception:  # out of memory
+            found = z3.unknown
+        if found == z3.sat:
+            return Answer.POSSIBLE
+        if found == z3.unsat:
+            self._core = [named[name.get_id()][1] for name in self._solver.unsat_core()]
+            return Answer.IMPOSSIBLE
+        self.budget.undecided += 1
+        return Answer.UNDECIDED
+
+    def _name(self, formula: Formula) -> Formula:
+        """Return a truth value that implies the formula: only such can be asked about."""
+        if z3.is_const(formula) or (z3.is_not(formula) and z3.is_const(formula.arg(0))):
+            return formula
+        for level in self._named:
+            if formula.get_id() in level:
+                return level[formula.get_id()][1]
+        name = z3.FreshBool("asked")
+        self._solver.add(z3.Implies(name, formula))
+        self._named[-1][formula.get_id()] = (formula, name)  # keeps the formula, and so its id, alive
+        return name
+
+    def model(self) -> Model:
+        """Return the values found by the last question, which was POSSIBLE."""
+        return Model(self._solver.model())
+
+    def core(self) -> list[Formula]:
+        """Return formulas of the last question that were impossible together: not always the fewest."""
+        return self._core
+
+    def least_core(self, formulas: Sequence[Formula]) -> list[Formula] | None:
+        """Return formulas, none of which can be left out, that are impossible together; None if undecided.
+
+        Of formulas that could be left out, later ones go first.
+        """
+        if self.ask(*formulas) is not Answer.IMPOSSIBLE:
+            return None
+        found = {_identity(formula) for formula in self._core}
+        kept = [formula for formula in formulas if _identity(formula) in found]
+        for formula in reversed(list(kept)):
+            rest = [other for other in kept if other is not formula]
+            if len(rest) < len(kept) and self.ask(*rest) is Answer.IMPOSSIBLE:
+                kept = rest
+        return kept
+
+
+def _identity(formula: Formula) -> Any:  # noqa: ANN401 - an id of z3's, or a truth value
+    return formula if isinstance(formula, bool) else formula.get_id()
+
+
+def least(
+    budget: Budget, asserted: Sequence[Formula], costs: Sequence[Number]
+) -> tuple[Answer, Model | None]:
+    """Find values with the least costs, the first cost first."""
+    optimize = z3.Optimize()
+    optimize.set("rlimit", budget.question_limit)
+    optimize.set("priority", "lex")
+    optimize.add([formula for formula in asserted if formula is not True])
+    for cost in costs:
+        optimize.minimize(cost)
+    if budget.over():
+        budget.undecided += 1
+        return Answer.UNDECIDED, None
+    budget.questions += 1
+    try:
+        found = optimize.check()
+    except z3.Z3Exception:
+        found = z3.unknown
+    if found == z3.sat:
+        return Answer.POSSIBLE, Model(optimize.model())
+    if found == z3.unsat:
+        return Answer.IMPOSSIBLE, None
+    budget.undecided += 1
+    return Answer.UNDECIDED, None
