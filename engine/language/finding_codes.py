@@ -239,7 +239,7 @@ _PROVER: Final = (
     FindingCode(
         "always-true",
         _WARNING,
-        "a condition, or a part of one, that no known facts make false",
+        "a condition, or a part of one, that no facts make false",
         "a filter that lets everything pass filters nothing",
         "look for 'or' where 'and' is meant, above all between two !=",
         prover=True,
@@ -247,7 +247,7 @@ _PROVER: Final = (
     FindingCode(
         "always-false",
         _WARNING,
-        "a condition, or a part of one, that no facts make true",
+        "the condition of a gate or vote, or a part of a condition, that no facts make true",
         "a gate that never closes and a vote that is never cast protect and say nothing",
         "look for 'and' where 'or' is meant, above all between two ==",
         prover=True,

@@ -302,7 +302,9 @@ def _clock_windows(policy: Policy, condition: Condition) -> Iterator[Problem]:
             yield finding("clock-window", message, span, "add a line such as  every: 5m")
         elif _next_multiple(low, gcd(cadence, HALF_HOUR_SECONDS)) >= high:
             message = f"no cycle falls into this window: the policy decides every {duration_text(cadence)}"
-            yield finding("clock-window", message, span, "decide more often with  every:, or widen the window")
+            yield finding(
+                "clock-window", message, span, "decide more often with  every:, or widen the window"
+            )
 
 
 def _next_multiple(value: int, step: int) -> int:

@@ -59,17 +59,14 @@ class Reader:
         self.problems = problems
         self._errors = 0
 
-    def report(
-        self, code: str, message: str, span: Span, hint: str = "", severity: Severity = Severity.ERROR
-    ) -> None:
-        """Keep a problem; EnoughError where there are too many."""
-        if severity is Severity.ERROR:
-            self._errors += 1
-            if self._errors > MAX_PROBLEMS:
-                message = f"there are more than {MAX_PROBLEMS} mistakes; the rest is not shown"
-                self.problems.append(Problem("too-many-problems", message, span))
-                raise EnoughError
-        self.problems.append(Problem(code, message, span, hint, severity))
+    def report(self, code: str, message: str, span: Span, hint: str = "") -> None:
+        """Keep an error; EnoughError where there are too many."""
+        self._errors += 1
+        if self._errors > MAX_PROBLEMS:
+            message = f"there are more than {MAX_PROBLEMS} mistakes; the rest is not shown"
+            self.problems.append(Problem("too-many-problems", message, span))
+            raise EnoughError
+        self.problems.append(Problem(code, message, span, hint))
 
     def refuse(self, code: str, message: str, span: Span, hint: str = "") -> NoReturn:
         """Keep an error that ends the entry."""

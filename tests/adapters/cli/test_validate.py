@@ -19,6 +19,7 @@ import schemas
 from adapters.calendar import COMMON, ExchangeCalendars, calendar_problem
 from adapters.cli.group import cli
 from adapters.cli.output import ExitCode
+from engine.language.finding_codes import FINDING_CODES
 from engine.language.source import MAX_BYTES
 from tests.engine.language.small import text
 from tests.golden import assert_golden
@@ -128,6 +129,34 @@ def test_json_is_as_its_schema_says(folder: Path) -> None:
     assert broken["policy"] is None
     assert doubtful["problems"][0]["severity"] == "warning"
     assert absent["unread"]
+
+
+@pytest.mark.parametrize("code", ["unused", "gap"])
+def test_a_code_is_explained(code: str, update_golden: bool) -> None:
+    """What it means, why it matters, what to write instead, and where its page is."""
+    found = run("--explain", code)
+    assert found.exit_code == ExitCode.OK
+    assert_golden(found.output, GOLDEN / f"explain-{code}.txt", update_golden)
+
+
+def test_every_code_is_explained_as_its_schema_says() -> None:
+    """``--explain CODE --json`` is the row of the registry."""
+    validator = Draft202012Validator(schemas.load("finding-code-v1"))
+    for code, known in FINDING_CODES.items():
+        document = json.loads(run("--explain", code, "--json").output)
+        validator.validate(document)
+        assert (document["code"], document["severity"]) == (code, known.severity)
+
+
+def test_an_unknown_code_is_not_explained() -> None:
+    """A misspelt code is guessed; of another, the codes there are are told; a file beside it is a mistake."""
+    near = run("--explain", "unusd")
+    assert (near.exit_code, "did you mean 'unused'?" in near.output) == (ExitCode.NOT_FOUND, True)
+    far = run("--explain", "zzz")
+    assert far.exit_code == ExitCode.NOT_FOUND
+    assert all(code in far.output for code in FINDING_CODES)
+    both = run("--explain", "unused", "default")
+    assert (both.exit_code, "--explain takes no FILE" in both.output) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize("strict", [True, False])
