@@ -1,4 +1,4 @@
-"""``tradectl test-policy``: does a policy decide what its cases say?"""
+"""``tradectl test-policy``: does a policy decide what its cases say, and do they say enough?"""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ import click
 
 import policies
 from adapters.bootstrap import load_named_policy
+from adapters.cli import adequacy
 from adapters.cli.output import ExitCode, Output, common_options
+from adapters.cli.progress import ProgressBar
 from engine.codes import Disposition
 from engine.errors import NotFoundError, UnavailableError
 from engine.language.policy import Policy
 from engine.language.source import MAX_BYTES
+from engine.prove.coverage import Coverage, measure_coverage
+from engine.prove.mutation import MutationResult, run_mutants
 from engine.verbs.case_file import CaseFile, load_cases
 from engine.verbs.cases import CaseResult, CaseRunner, StepResult
 from engine.verbs.explain import explain
@@ -34,6 +38,8 @@ class Tested:
     policy: Policy
     file: CaseFile
     results: tuple[CaseResult, ...]
+    coverage: Coverage | None = None
+    mutation: MutationResult | None = None
 
     @property
     def failed(self) -> int:
@@ -51,9 +57,24 @@ class Tested:
 )
 @click.option("--case", "pattern", default="*", metavar="NAME", help="Only these cases, as in 'stop-*'.")
 @click.option("--decisions", is_flag=True, help="Show each decision, of a time series one by one.")
+@click.option("--coverage", is_flag=True, help="What the cases show of the policy, and what they do not.")
+@click.option("--mutate", is_flag=True, help="Change the policy a little, many times: what notices no case?")
+@click.option(
+    "--fail-under",
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="End with 1 below it: the coverage of rules, decisions and conditions, the score of mutants.",
+)
 @common_options
 def command(
-    output: Output, names: tuple[str, ...], cases_file: str | None, pattern: str, decisions: bool
+    output: Output,
+    names: tuple[str, ...],
+    cases_file: str | None,
+    pattern: str,
+    decisions: bool,
+    coverage: bool,
+    mutate: bool,
+    fail_under: float | None,
 ) -> ExitCode:
     """Run the cases of each POLICY (a file, or the name of a shipped one; all shipped ones by default).
 
@@ -62,6 +83,8 @@ def command(
     chosen = names or policies.shipped()
     if cases_file is not None and len(chosen) != 1:
         raise click.UsageError("--cases goes with one POLICY")
+    if fail_under is not None and not (coverage or mutate):
+        raise click.UsageError("--fail-under goes with --coverage or --mutate")
     tested = []
     for name in chosen:
         policy = load_named_policy(name).required()
@@ -72,11 +95,30 @@ def command(
     tested = [one for one in tested if one.results]
     if not tested:
         raise NotFoundError(f"no case is called '{pattern}'")
+    tested = [_judged(one, coverage=coverage, mutate=mutate) for one in tested]
     if output.as_json:
         output.document(document(tested))
     else:
         output.show("\n".join(listing(tested, decisions=decisions)))
-    return ExitCode.FINDING if any(one.failed for one in tested) else ExitCode.OK
+    weak = fail_under is not None and any(_weakest(one) < fail_under for one in tested)
+    return ExitCode.FINDING if weak or any(one.failed for one in tested) else ExitCode.OK
+
+
+def _judged(tested: Tested, *, coverage: bool, mutate: bool) -> Tested:
+    """Add what was asked about the cases themselves; mutants only where every case passes."""
+    policy, file = tested.policy, tested.file
+    if coverage:
+        tested = replace(tested, coverage=measure_coverage(policy, file))
+    if mutate and not tested.failed:
+        with ProgressBar(f"mutants of {policy.name}") as bar:
+            tested = replace(tested, mutation=run_mutants(policy, file, progress=bar))
+    return tested
+
+
+def _weakest(tested: Tested) -> float:
+    if tested.coverage is None and tested.mutation is None:
+        return 0.0  # mutants were asked for, and a case fails
+    return adequacy.weakest(tested.coverage, tested.mutation)
 
 
 def _cases_of(name: str, cases_file: str | None) -> tuple[bytes | str, str]:
@@ -105,13 +147,20 @@ def listing(tested: Sequence[Tested], *, decisions: bool = False) -> Iterator[st
     for one in tested:
         policy = one.policy
         yield f"{policy.name} {policy.version} ({policy.digest[:6]})   {one.file.source.name}"
+        judged = one.coverage is not None or one.mutation is not None
         for result in one.results:
+            if result.passed and judged and not decisions:
+                continue
             if result.passed:
                 yield f"  ok    {result.case.name}"
             else:
                 yield from _failure(one, result)
             if decisions:
                 yield from (f"        {_decision(step)}".rstrip() for step in result.steps)
+        if one.coverage is not None:
+            yield from adequacy.coverage_lines(policy, one.coverage)
+        if one.mutation is not None:
+            yield from adequacy.mutation_lines(policy, one.mutation)
     cases, failed = sum(len(one.results) for one in tested), sum(one.failed for one in tested)
     yield f"{cases} {'case' if cases == 1 else 'cases'}, {failed} failed"
 
@@ -175,10 +224,21 @@ def document(tested: Sequence[Tested]) -> dict[str, Any]:
                 "digest": one.policy.digest,
                 "cases_file": one.file.source.name,
                 "cases": [_case(one, result) for result in one.results],
+                **_adequacy(one),
             }
             for one in tested
         ],
     }
+
+
+def _adequacy(tested: Tested) -> dict[str, Any]:
+    """Return what was asked about the cases themselves."""
+    found: dict[str, Any] = {}
+    if tested.coverage is not None:
+        found["coverage"] = adequacy.coverage_document(tested.policy, tested.coverage)
+    if tested.mutation is not None:
+        found["mutation"] = adequacy.mutation_document(tested.policy, tested.mutation)
+    return found
 
 
 def _case(tested: Tested, result: CaseResult) -> dict[str, Any]:

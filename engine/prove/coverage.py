@@ -168,10 +168,10 @@ def _points_of(when: _When) -> Iterator[tuple[_Key, Point]]:
         yield key, Point(Kind.DECISION, part, whole, truth, needed, when.span)
     for index, leaf in enumerate(when.leaves):
         wanted = " and ".join(_beside(when.condition, index))
-        beside = f" with {wanted}" if wanted else ""
-        for kind, words in ((Kind.CONDITION, "is"), (Kind.ALONE, "decides alone while")):
+        beside = f" (with {wanted})" if wanted else ""
+        for kind, words, also in ((Kind.CONDITION, "is", ""), (Kind.ALONE, "decides alone when", beside)):
             for truth in _WORD.values():
-                needed = f"'{leaf.text}' {words} {truth} in no case{beside if kind is Kind.ALONE else ''}"
+                needed = f"'{leaf.text}' {words} {truth} in no case{also}"
                 key = (kind, part, index, truth)
                 yield key, Point(kind, part, leaf.text, truth, needed, leaf.span)
 

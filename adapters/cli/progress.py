@@ -1,0 +1,50 @@
+"""A progress bar on standard error, for work that takes longer than a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Final, Self, TextIO
+
+WAIT_SECONDS: Final = 1.0
+_WIDTH: Final = 30
+_REDRAW_SECONDS: Final = 0.1
+
+
+class ProgressBar:
+    """Draws how much is done, on a terminal only, and wipes it away in the end.
+
+    Call it with (done, total) as often as you like.
+    """
+
+    def __init__(self, what: str, stream: TextIO | None = None) -> None:
+        """Begin: the first second draws nothing."""
+        self._what = what
+        self._stream = stream or sys.stderr
+        self._next = time.monotonic() + WAIT_SECONDS
+        self._drawn = False
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Draw, if it is time to."""
+        now = time.monotonic()
+        if now < self._next or not total or not self._stream.isatty():
+            return
+        self._next = now + _REDRAW_SECONDS
+        self._drawn = True
+        full = _WIDTH * done // total
+        bar = "#" * full + "." * (_WIDTH - full)
+        self._stream.write(f"\r{self._what}  [{bar}]  {done} of {total}")
+        self._stream.flush()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wipe the line."""
+        if self._drawn:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()
