@@ -47,11 +47,12 @@ from engine.verbs.case_series import Series, begin, kept, money, quantity
 from engine.verbs.decide import decide
 from engine.verbs.margin import margin
 from engine.verbs.numbers import difference, shown
+from engine.verbs.promises import Promised, Watch, broken_by
 from engine.verbs.replay import cause_text, signal_names
 from engine.verbs.stated_value import Assumption, Kind, MistakeError, read_value
 from engine.verbs.statement import Statement
 from engine.verbs.terms import atoms_of_node, slots_of_term
-from engine.verbs.vector import Vector, fact_vector, finest_instrument
+from engine.verbs.vector import Vector, fact_vector, finest_instrument, narrowed
 
 _DISPOSITIONS: Final = {disposition.word: disposition for disposition in Disposition}
 _ORDER_KINDS: Final = {
@@ -127,6 +128,7 @@ class CaseRunner:
         self._references: dict[int, ReferenceEvaluator] = {}
         self._completed: _Facts | None = None
         self._places: dict[int, list[int]] = {}
+        self._promised = Promised(policy) if policy.promises else None
         problems = [*self._problems_of_file(), *(p for case in file.cases for p in self._problems_of(case))]
         if problems:
             raise PolicyError(file.source, tuple(problems))
@@ -151,11 +153,12 @@ class CaseRunner:
         ranges; sizes of orders are then not compared: they follow the value, the decision must not.
         """
         series = None if case.account is None else self._begin(case, case.account)
+        watch = Watch(self.policy, series.state.recent_buys) if series and self._promised else None
         results: list[StepResult] = []
         for step in case.steps:
             if series is not None:
                 series.now_ms += step.after_seconds * 1000
-            result = self._step(step, series, replaced)
+            result = self._step(step, series, replaced, watch)
             results.append(result)
             if result.differences:
                 break
@@ -165,31 +168,42 @@ class CaseRunner:
         """Return a runner of the same cases for a policy that has the same names and decides otherwise.
 
         ``lowered`` is that policy by symbol.  The facts are those that this policy reads, completed once: a
-        case may state a fact that the other one does not read any more.
+        case may state a fact that the other one does not read any more.  Its promises are not asked: what
+        the cases themselves notice is the question.
         """
         self._completed = self._completed or _Facts(self.policy, self._lowered)
         other = copy(self)
         other.policy, other._lowered = policy, lowered
-        other._evaluators, other._references, other._places = {}, {}, {}
+        other._evaluators, other._references, other._places, other._promised = {}, {}, {}, None
         return other
 
     # --- one decision -------------------------------------------------------------------------
 
-    def _step(self, step: Step, series: Series | None, replaced: Mapping[str, float] | None) -> StepResult:
+    def _step(
+        self,
+        step: Step,
+        series: Series | None,
+        replaced: Mapping[str, float] | None,
+        watch: Watch | None,
+    ) -> StepResult:
         listing = self._listing(step)
         lowered = self._lowered[listing.symbol]
+        # promises may read facts that nothing else does: they stand behind those of the policy
+        judge = self._promised.judge(listing, lowered) if self._promised else None
+        reader = judge.form.lowered if judge else lowered
         instrument = finest_instrument(listing)
         statement = self._whole(step, listing, series is not None)
         if self._completed is not None and not replaced:
-            if id(lowered) not in self._places:
-                self._places[id(lowered)] = self._completed.places(listing.symbol, lowered)
-            vector = self._completed.read(listing, step, statement, self._places[id(lowered)])
+            if id(reader) not in self._places:
+                self._places[id(reader)] = self._completed.places(listing.symbol, reader)
+            vector = self._completed.read(listing, step, statement, self._places[id(reader)])
         else:
             assumed = {given.name for given in statement.given if given.assumed}
             here = {name: value for name, value in (replaced or {}).items() if name in assumed}
-            vector = fact_vector(self.policy, lowered, listing, statement, replaced=here)
+            vector = fact_vector(self.policy, reader, listing, statement, replaced=here)
         if series is not None:
-            vector = series.see(listing, lowered, instrument, vector, _stated_close(statement))
+            vector = series.see(listing, reader, instrument, vector, _stated_close(statement))
+        vector, beyond = narrowed(vector, len(lowered.slots))
         values = list(vector.values)
         decision = decide(self._evaluator(lowered), values, vector.situation)
         if series is not None:
@@ -198,7 +212,14 @@ class CaseRunner:
         if step.expect.short_by:
             leaves = self._reference(lowered).evaluate(list(values), vector.stated_mask).leaves
         comparison = _Comparison(lowered, values, decision, leaves)
-        differences = comparison.differences(step.expect, sizes=not replaced)
+        differences = list(comparison.differences(step.expect, sizes=not replaced))
+        if judge is not None:
+            judgement = judge.judge([*values, *beyond], decision, vector.situation)
+            at_ms = 0 if series is None else series.now_ms
+            for promise, got in broken_by(judgement, at_ms, listing.symbol, watch):
+                line, _ = self.policy.source.position(promise.span.start)
+                expected = f"{promise.text} ({self.policy.source.name}:{line})"
+                differences.append(Difference(f"promise '{promise.name}'", expected, got, step.span))
         return StepResult(step, listing, lowered, vector, values, decision, tuple(differences))
 
     def _whole(self, step: Step, listing: Listing, series: bool) -> Statement:

@@ -128,6 +128,20 @@ def fact_vector(
     return maker.vector()
 
 
+def narrowed(vector: Vector, slots: int) -> tuple[Vector, list[float]]:
+    """Return a vector with its first slots only, and the values of the others."""
+    beyond = vector.values[slots:]
+    if not beyond:
+        return vector, beyond
+    narrow = replace(
+        vector,
+        values=vector.values[:slots],
+        reasons=vector.reasons[:slots],
+        origins=vector.origins[:slots],
+    )
+    return narrow, beyond
+
+
 @dataclass(frozen=True, slots=True)
 class KnownFact:
     """A fact's value and where it comes from; NaN with its reason where it is stated to be Unknown."""
