@@ -137,6 +137,7 @@ class Snapshot:
         self.anything_unknown = anything_unknown
         self.constraints: list[Formula] = []
         self.exact: list[Formula] = []  # what products and quotients are
+        self.firm: list[Formula] = []  # no computed number lies on the edge of its rounding
         self.variables: dict[object, Variable] = {}
         self._related: set[str] = set()
         self._fresh = 0
@@ -285,12 +286,9 @@ class _Terms:
             computed = self.real(term)
             q = integer(self.snapshot.fresh("computed"))
             error = Fraction(min(computed.largest, 1e30)) * k * _FLOAT_ERROR
-            band = Fraction(1, 2) + error
             exact = as_real(k) * as_real(computed.value)
-            self.snapshot.constraints += [
-                as_real(q) <= exact + as_real(band),
-                as_real(q) >= exact - as_real(band),
-            ]
+            self.snapshot.constraints += _within(as_real(q), exact, Fraction(1, 2) + error)
+            self.snapshot.firm += _within(as_real(q), exact, Fraction(499, 1000))
             self._operands[term, k] = computed.known, q
         return self._operands[term, k]
 
@@ -404,6 +402,11 @@ class _Terms:
             implies(as_real(by.value) < at - error, negation(reached)),
         ]
         return reached
+
+
+def _within(number: Number, exact: Number, band: Fraction) -> list[Formula]:
+    """Two numbers differ by no more than a band."""
+    return [number <= exact + as_real(band), number >= exact - as_real(band)]
 
 
 _UNARY: Final = (Operator.NEGATE, Operator.ABSOLUTE, Operator.LOGARITHM)
@@ -848,21 +851,17 @@ class PolicyTerms(Conditions):
             implies(
                 size > 0,
                 every(
-                    self._near(
+                    _within(
                         as_real(least),
                         as_real(choice(size <= owned.value, size, owned.value))
                         * as_real(bid.value)
                         * as_real(Fraction(_CENTS, owned.slot.steps_per_unit * bid.slot.steps_per_unit)),
+                        Fraction(501, 1000),
                     )
                 ),
             )
         )
         return every((known, bid.known)), least
-
-    @staticmethod
-    def _near(value: Number, exact: Number) -> tuple[Formula, Formula]:
-        band = as_real(Fraction(501, 1000))
-        return value <= exact + band, value >= exact - band
 
     def _named(self, name: str) -> Variable:
         return self.variable(self.policy.slot(name))

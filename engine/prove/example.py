@@ -1,0 +1,320 @@
+"""Examples: what the solver finds becomes a facts file that ``explain --facts`` decides alike.
+
+A model gives every fact a value, and knows only the relations between facts that hold exactly.  A facts
+file is held to more: a position's value is its quantity at the bid, a gain is a price over another.  So a
+model is looked for in which these hold, too, around an anchor: with the quantity, the entry price and the
+equity fixed, all of them are linear in the price.  What the file then says is decided by the reference
+evaluator and ``decide``, and only what comes out as asked is an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Final, NamedTuple
+
+from engine.errors import TradectlError
+from engine.evaluate.reference import Evaluation
+from engine.evaluate.smt import fact_values, slot_range
+from engine.evaluate.solver import Answer, Formula, Model, Number, as_real, every, implies, negation
+from engine.language.expression import literal_text
+from engine.language.source import load_document
+from engine.lowered import FactSlot, LoweredPolicy, SlotOrigin
+from engine.model import Decision
+from engine.prove.variant import Variant
+from engine.units import Measure, Unit, Words
+from engine.verbs.decide import decide
+from engine.verbs.numbers import decimal
+from engine.verbs.statement import parse_statement
+from engine.verbs.terms import slots_of_node, slots_of_term
+from engine.verbs.vector import Vector, fact_vector
+from engine.vocabulary import FACTS, SIGNAL_FIELDS
+
+_VOTED: Final = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
+_FIELDS: Final = tuple(SIGNAL_FIELDS)
+
+
+class Outcome(NamedTuple):
+    """What a facts file came to."""
+
+    vector: Vector
+    values: list[float]
+    evaluation: Evaluation
+    decision: Decision
+
+
+Confirms = Callable[[Outcome], bool]
+"""Says whether an outcome shows what is claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One situation, as a facts file states it, and what was decided in it."""
+
+    symbol: str
+    facts: tuple[tuple[str, str], ...]  # names and literals
+    outcome: Outcome
+
+    @property
+    def text(self) -> str:
+        """The facts file."""
+        rows = "".join(f"  {name}: {value}\n" for name, value in self.facts)
+        return f"symbol: {self.symbol}\nfacts:\n{rows}"
+
+    @property
+    def words(self) -> str:
+        """The facts on one line."""
+        return ", ".join(f"{name} {value}" for name, value in self.facts)
+
+
+class _Anchor(NamedTuple):
+    """What is fixed so that the other relations are linear."""
+
+    entry_price: Fraction
+    quantity: Fraction
+    equity: Fraction
+
+
+_USUAL: Final = _Anchor(Fraction(100), Fraction(10), Fraction(100_000))
+
+
+def example(variant: Variant, formulas: Sequence[Formula], confirms: Confirms) -> Example | None:
+    """Return an example in which the formulas are true, confirmed; None where none was found."""
+    for exactly in (False, True):
+        found = _search(variant, formulas, confirms, exactly=exactly)
+        if found is not None or not variant.snapshot.exact:
+            return found
+    return None
+
+
+def _search(
+    variant: Variant, formulas: Sequence[Formula], confirms: Confirms, *, exactly: bool
+) -> Example | None:
+    exact = [*variant.snapshot.firm, *(variant.snapshot.exact if exactly else ())]
+    if variant.ask(*exact, *formulas) is not Answer.POSSIBLE:
+        return None
+    first = variant.model()
+    for anchor in _anchors(variant, first):
+        with variant.solver.supposing(*_anchored(variant, anchor), *exact):
+            model = _calm(variant, formulas)
+        if model is not None:
+            found = confirmed(variant, fact_values(variant.lowered, variant.snapshot, model), confirms)
+            if found is not None:
+                return found
+    return confirmed(variant, fact_values(variant.lowered, variant.snapshot, first), confirms)
+
+
+def confirmed(variant: Variant, values: list[float], confirms: Confirms) -> Example | None:
+    """Return facts as an example if a file that states them comes out as claimed."""
+    facts = dict(_stated(variant, values))
+    outcome = _outcome(variant, facts)
+    if outcome is None or not confirms(outcome):
+        return None
+    for name in list(facts):  # what follows from the rest, or is what is taken without it, need not be said
+        fewer = {other: value for other, value in facts.items() if other != name}
+        same = _outcome(variant, fewer)
+        if same is not None and _alike(same, outcome):
+            facts = fewer
+    return Example(variant.listing.symbol, tuple(facts.items()), outcome)
+
+
+def _alike(one: Outcome, other: Outcome) -> bool:
+    return one.decision == other.decision and all(
+        a == b or (a != a and b != b) for a, b in zip(one.values, other.values, strict=True)
+    )
+
+
+def _outcome(variant: Variant, facts: dict[str, str]) -> Outcome | None:
+    """Decide what a facts file says; None where its facts contradict each other."""
+    text = "".join(f"  {name}: {value}\n" for name, value in facts.items())
+    text = f"symbol: {variant.listing.symbol}\nfacts:\n{text}" if facts else ""
+    try:
+        statement = parse_statement(load_document(text or f"symbol: {variant.listing.symbol}\n", "example"))
+        vector = fact_vector(variant.policy, variant.lowered, variant.listing, statement)
+    except TradectlError:
+        return None
+    values = list(vector.values)
+    evaluation = variant.reference.evaluate(values, vector.stated_mask)
+    decision = decide(variant.reference, values, vector.situation)
+    return Outcome(vector, values, evaluation, decision)
+
+
+# --- facts as a person states them ------------------------------------------------------------
+
+
+def literal_of(value: float, unit: Unit) -> str:
+    """Return a fact's value as a facts file writes it."""
+    if isinstance(unit, Words):
+        return unit.words[int(value)]
+    if unit is Measure.BOOLEAN:
+        return "true" if value else "false"
+    if unit is Measure.DURATION and value == FACTS["since_buy"].maximum:
+        return "never"
+    if unit in (Measure.QUANTITY, Measure.NUMBER, Measure.SCALAR, Measure.COUNT):
+        return decimal(Decimal(repr(value)))
+    return literal_text(Decimal(repr(value)), unit)
+
+
+def _stated(variant: Variant, values: list[float]) -> Iterator[tuple[str, str]]:
+    """Yield what a facts file says: the facts that are read, and signals instead of their votes."""
+    lowered = variant.lowered
+    counted = list(values)
+    variant.reference.evaluate(counted)
+    stated = [signal for signal in lowered.signals if counted[signal.slots[0]] == counted[signal.slots[0]]]
+    read = _read_beside_votes(lowered, {signal.name for signal in stated})
+    for index, fact in enumerate(lowered.slots):
+        if fact.origin not in _VOTED and index in read and values[index] == values[index]:
+            yield fact.name, literal_of(values[index], fact.unit)
+    for signal in stated:
+        weights = any(slot in read for slot in signal.slots[2:])
+        for field, slot in zip(_FIELDS[: 5 if weights else 2], signal.slots, strict=False):
+            yield f"{signal.name}.{field}", literal_of(counted[slot], lowered.slots[slot].unit)
+
+
+def _read_beside_votes(lowered: LoweredPolicy, stated: set[str]) -> set[int]:
+    """Return the slots that something beside the votes of the stated signals reads."""
+    nodes = [node for rule in lowered.rules for node in (rule.when, rule.when_entry)]
+    nodes += [node for gate in lowered.gates for node in (gate.when, gate.when_entry)]
+    votes = [vote for signal in lowered.signals if signal.name not in stated for vote in signal.votes]
+    nodes += [side for vote in votes for side in (vote.buy, vote.sell) if side >= 0]
+    read = {slot for node in set(nodes) for slot in slots_of_node(lowered, node)}
+    terms = [rule.size for rule in lowered.rules] + [limit.bound for limit in lowered.limits]
+    terms += [lowered.buy_style.limit, lowered.sell_style.limit]
+    read |= {slot for term in terms if term is not None for slot in slots_of_term(term)}
+    voted = {
+        slot
+        for signal in lowered.signals
+        for vote in signal.votes
+        for side in (vote.buy, vote.sell)
+        if side >= 0
+        for slot in slots_of_node(lowered, side)
+    }
+    plain = {index for index, slot in enumerate(lowered.slots) if slot.origin not in _VOTED}
+    return read | (plain - voted)
+
+
+# --- calm facts -------------------------------------------------------------------------------
+
+_CALM: Final = {
+    "price": 100.0,
+    "bid": 100.0,
+    "ask": 100.0,
+    "equity": 100_000.0,
+    "cash": 50_000.0,
+    "session": 1.0,
+    "until_close": 10_800.0,
+    "since_open": 10_800.0,
+    "quote_age": 0.0,
+    "held_for": 86_400.0,
+    "entries": 1.0,
+    "session_of_week": 2.0,
+    "session_of_month": 10.0,
+    "weekday": 2.0,
+    "time": 43_200.0,
+}
+
+
+def _calm(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
+    """Return a model with as many facts as may be at the values of a quiet market."""
+    pins = [pin for slot in variant.lowered.slots for pin in _pins(variant, slot)]
+    while True:
+        if variant.ask(*formulas, *pins) is Answer.POSSIBLE:
+            return variant.model()
+        if not pins:
+            return None
+        core = {id(formula) for formula in variant.solver.core()}
+        kept = [pin for pin in pins if id(pin) not in core]
+        pins = kept if len(kept) < len(pins) else []
+
+
+def _pins(variant: Variant, slot: FactSlot) -> Iterator[Formula]:
+    if slot.origin in _VOTED or (slot.unit is Measure.BOOLEAN and slot.name == "held"):
+        return
+    value = variant.snapshot.variable(slot).value
+    if slot.unit is Measure.BOOLEAN:
+        yield value if FACTS.get(slot.name) is not None and FACTS[slot.name].when_absent else negation(value)
+        return
+    low, high = slot_range(slot)
+    k = slot.steps_per_unit or 1
+    calm = _CALM.get(slot.name)
+    if calm is None and slot.name in FACTS:
+        calm = FACTS[slot.name].when_absent
+    if calm is None:
+        calm = 100.0 if slot.unit is Measure.PRICE else (low + high) / 2 / k if high <= 1000 * k else 0.0
+    yield value == min(max(round(calm * k), low), high)
+
+
+# --- anchors ----------------------------------------------------------------------------------
+
+
+def _anchors(variant: Variant, model: Model) -> Iterator[_Anchor]:
+    """Yield what may be fixed: usual numbers first, then those of a model."""
+
+    def value(name: str) -> Fraction | None:
+        found = variant.snapshot.find(name)
+        if found is None or not model.truth(found.known):
+            return None
+        return model.number(found.value) / found.slot.steps_per_unit
+
+    yield _USUAL
+    equity = value("equity") or _USUAL.equity
+    entry = value("entry_price") or _USUAL.entry_price
+    gain, worth, price = value("gain"), value("position_value"), value("price")
+    for at in dict.fromkeys((_USUAL.entry_price, entry)):
+        now = at * (1 + gain) if gain is not None and gain > -1 else price or at
+        for whole in dict.fromkeys((_USUAL.equity, equity)):
+            share = worth * whole / equity if worth and equity else None
+            quantity = share / now if share and now > 0 else _USUAL.quantity
+            for scale in (1, Fraction(11, 10), Fraction(9, 10)):
+                yield _Anchor(at, _rounded(quantity * scale, 9), whole)
+    owned = value("position_qty")
+    if owned:
+        yield _Anchor(entry, owned, equity)
+
+
+def _rounded(number: Fraction, places: int) -> Fraction:
+    return Fraction(round(number * 10**places), 10**places)
+
+
+def _anchored(variant: Variant, anchor: _Anchor) -> Iterator[Formula]:
+    """Yield the relations of a position's facts, with the anchor's numbers fixed."""
+    snapshot, held = variant.snapshot, variant.held
+
+    def steps(name: str) -> tuple[Number, int] | None:
+        found = snapshot.find(name)
+        return None if found is None else (found.value, found.slot.steps_per_unit)
+
+    def is_about(name: str, exact: Number) -> Iterator[Formula]:
+        """A fact is a number on its grid; not at a tie, where float and fraction might part."""
+        if found := steps(name):
+            value, k = found
+            band = as_real(Fraction(499, 1000))
+            within = every((as_real(value) <= exact * k + band, as_real(value) >= exact * k - band))
+            yield implies(held, within)
+
+    price = steps("price")
+    assert price is not None, "every policy reads the price"
+    at = as_real(price[0]) * as_real(Fraction(1, price[1]))
+    for name, number in (("position_qty", anchor.quantity), ("entry_price", anchor.entry_price)):
+        if found := steps(name):
+            yield implies(held, found[0] == round(number * found[1]))
+    for name in ("position_qty", "position_value", "weight"):
+        if found := steps(name):
+            yield implies(negation(held), found[0] == 0)
+    if found := steps("equity"):
+        yield found[0] == round(anchor.equity * found[1])
+    yield from is_about("position_value", at * as_real(anchor.quantity))
+    yield from is_about("weight", at * as_real(anchor.quantity / anchor.equity))
+    yield from is_about("gain", at * as_real(1 / anchor.entry_price) - 1)
+    peak = steps("peak_price")
+    if peak is not None:
+        top = as_real(peak[0]) * as_real(Fraction(1, peak[1]))
+        yield from is_about("peak_gain", top * as_real(1 / anchor.entry_price) - 1)
+    weight = variant.listing.weight
+    if weight is not None:
+        if found := steps("target_weight"):
+            yield found[0] == round(Fraction(weight) * found[1])
+        if found := steps("target"):
+            yield found[0] == round(Fraction(weight) * anchor.equity * found[1])

@@ -1,0 +1,180 @@
+"""Regions: the fewest comparisons of a policy under which something always is so.
+
+A situation that shows a fault is a point; a person needs the place.  The truth of every comparison at the
+point says all that the policy can see of it.  Of these, the fewest are kept that rule out the absence of the
+fault: whatever else is so, it is there wherever they hold (a prime implicant).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from engine.codes import Truth
+from engine.evaluate.solver import Answer, Formula, Model, negation
+from engine.lowered import Atom, Comparison, ConstantTerm, FactTerm, LoweredPolicy, NodeKind
+from engine.prove.variant import Variant
+from engine.units import Measure, Words
+from engine.verbs.numbers import shown
+from engine.verbs.terms import atoms_of_node
+
+_OPPOSITE: Final = {
+    Comparison.LESS: Comparison.GREATER_OR_EQUAL,
+    Comparison.LESS_OR_EQUAL: Comparison.GREATER,
+    Comparison.GREATER: Comparison.LESS_OR_EQUAL,
+    Comparison.GREATER_OR_EQUAL: Comparison.LESS,
+    Comparison.EQUAL: Comparison.NOT_EQUAL,
+    Comparison.NOT_EQUAL: Comparison.EQUAL,
+}
+_LOWER: Final = (Comparison.GREATER, Comparison.GREATER_OR_EQUAL)
+_UPPER: Final = (Comparison.LESS, Comparison.LESS_OR_EQUAL)
+
+
+class Literal(NamedTuple):
+    """A comparison of the policy, and whether it is true."""
+
+    atom: int
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A conjunction of literals; ``conditions`` are its words, one for each or for several together."""
+
+    literals: tuple[Literal, ...]
+    conditions: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """The whole condition."""
+        return " and ".join(self.conditions) or "always"
+
+
+def region(
+    variant: Variant,
+    fault: Formula,
+    *,
+    given: Sequence[Formula] = (),
+    prefer: Iterable[int] = (),
+    beside: Sequence[Formula] = (),
+) -> Region | None:
+    """Return where a fault always is, around one situation in which it is; None where none is found.
+
+    ``given`` is taken for granted and not told; ``prefer`` are atoms to keep rather than others; ``beside`` are
+    truth values that are no comparisons (an exit would follow the entry), kept where they are needed.
+    """
+    if variant.ask(fault, *given) is not Answer.POSSIBLE:
+        return None
+    return region_around(variant, variant.model(), fault, given=given, prefer=prefer, beside=beside)
+
+
+def region_around(
+    variant: Variant,
+    model: Model,
+    fault: Formula,
+    *,
+    given: Sequence[Formula] = (),
+    prefer: Iterable[int] = (),
+    beside: Sequence[Formula] = (),
+) -> Region | None:
+    """Return where a fault always is, around a situation in which it is."""
+    policy = variant.form.lowered
+    order = dict.fromkeys((*prefer, *decisive_atoms(policy)))
+    literals: dict[Formula, Literal] = {}
+    formulas: list[Formula] = []
+    for index in order:
+        truth = variant.terms.atom(index)
+        for formula, holds in ((truth.true, True), (truth.false, False)):
+            if formula is not True and formula is not False and model.truth(formula):
+                literals[formula] = Literal(index, holds)
+                formulas.append(formula)
+    formulas += [one if model.truth(one) else negation(one) for one in beside if one not in (True, False)]
+    with variant.solver.supposing(negation(fault), *given):
+        core = variant.least_core(formulas)
+    if core is None:
+        return None
+    kept = tuple(literals[formula] for formula in core if formula in literals)
+    return Region(kept, tuple(conditions(policy, kept)))
+
+
+def decisive_atoms(policy: LoweredPolicy) -> list[int]:
+    """Return the atoms of rules, then of gates: signals are told by side and confidence, not by votes."""
+    nodes = [node for rule in policy.rules for node in (rule.when, rule.when_entry)]
+    nodes += [node for gate in policy.gates for node in (gate.when, gate.when_entry)]
+    return list(dict.fromkeys(atom for node in dict.fromkeys(nodes) for atom in atoms_of_node(policy, node)))
+
+
+def constant_truth(policy: LoweredPolicy, node: int) -> Truth | None:
+    """Return the truth of a condition that is decided for the whole variant, or None."""
+    lowered = policy.nodes[node]
+    return Truth(lowered.atom) if lowered.kind is NodeKind.CONSTANT else None
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+def conditions(policy: LoweredPolicy, literals: Iterable[Literal]) -> list[str]:
+    """Return literals in the policy's words; bounds of one number are told together, the tightest only."""
+    found: dict[tuple[object, str], list[tuple[Comparison, Atom]]] = {}
+    for index, holds in literals:
+        atom = policy.atoms[index]
+        comparison = atom.comparison if holds else _OPPOSITE[atom.comparison]
+        side = "<" if comparison in _UPPER else ">" if comparison in _LOWER else f"={index}"
+        key = (atom.left, side) if isinstance(atom.right, ConstantTerm) else (index, "")
+        found.setdefault(key, []).append((comparison, atom))
+    texts: dict[object, str] = {}
+    for (left, side), bounds in found.items():
+        comparison, atom = _tightest(bounds) if side in ("<", ">") else bounds[0]
+        other = found.get((left, ">" if side == "<" else "<")) if side in ("<", ">") else None
+        if side == "<" and other:
+            low, low_atom = _tightest(other)
+            texts[left] = (
+                f"{_bound(low_atom)} {'<' if low is Comparison.GREATER else '<='} {_name(atom)} "
+                f"{comparison.value} {_bound(atom)}"
+            )
+        elif not other:
+            texts[(left, side)] = literal_words(atom, comparison)
+    return list(texts.values())
+
+
+def _tightest(bounds: list[tuple[Comparison, Atom]]) -> tuple[Comparison, Atom]:
+    def order(bound: tuple[Comparison, Atom]) -> tuple[float, bool]:
+        comparison, atom = bound
+        assert isinstance(atom.right, ConstantTerm)
+        strict = comparison in (Comparison.LESS, Comparison.GREATER)
+        return (-atom.right.value if comparison in _UPPER else atom.right.value), strict
+
+    return max(bounds, key=order)
+
+
+def literal_words(atom: Atom, comparison: Comparison) -> str:
+    """Return a comparison as a condition: ``rsi <= 80``, ``not held``, ``session == regular``."""
+    if atom.unit is Measure.BOOLEAN and isinstance(atom.right, ConstantTerm):
+        holds = (comparison is Comparison.EQUAL) == (atom.right.value == 1)
+        name = atom.text.removeprefix("not ")
+        return name if holds else f"not {name}" if " " not in name else f"not ({name})"
+    if isinstance(atom.right, ConstantTerm):
+        return f"{_name(atom)} {comparison.value} {_bound(atom)}"
+    left, between, right = sides(atom)
+    if not between:
+        return atom.text if comparison is atom.comparison else f"not ({atom.text})"
+    return f"{left} {comparison.value} {right}"
+
+
+def sides(atom: Atom) -> tuple[str, str, str]:
+    """Return the texts left of, of and right of the comparison; empty ones where it is written otherwise."""
+    left, between, right = atom.text.partition(f" {atom.comparison.value} ")
+    return (left, between.strip(), right) if between else (atom.text, "", "")
+
+
+def _name(atom: Atom) -> str:
+    left, between, _ = sides(atom)
+    return left if between or not isinstance(atom.left, FactTerm) else atom.text.split()[0]
+
+
+def _bound(atom: Atom) -> str:
+    assert isinstance(atom.right, ConstantTerm)
+    if isinstance(atom.unit, Words):
+        return atom.unit.words[int(atom.right.value)]
+    return shown(atom.right.value, atom.unit).replace(" %", "%")

@@ -1,0 +1,116 @@
+"""A variant of a policy with everything that is asked about it: its formulas, a solver, its evaluators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from engine.codes import Action
+from engine.evaluate.reference import ReferenceEvaluator
+from engine.evaluate.smt import PolicyTerms, Snapshot
+from engine.evaluate.solver import Answer, Budget, Formula, Model, Solver, every, negation
+from engine.language.lower_promises import PromiseForm, lower_promises
+from engine.language.policy import Listing, Policy
+from engine.lowered import LoweredPolicy, SlotOrigin
+from engine.vocabulary import AGENT_STATE, CLOCK_STATE, POSITION_STATE, QUOTE_STATE
+
+_NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
+_IN_ORDER: Mapping[str, int | bool] = {
+    "quote_state": QUOTE_STATE.words.index("tradable"),
+    "frozen": False,
+    "position_state": POSITION_STATE.words.index("known"),
+    "lease": True,
+    "agent_state": AGENT_STATE.words.index("active"),
+    "clock_state": CLOCK_STATE.words.index("ok"),
+    "unsendable": False,
+}
+"""The facts of the built-in gates, as they are when none of them is closed."""
+
+
+class Variant:
+    """One lowered form of a policy; ``symbols`` share it, ``listing`` is the first of them.
+
+    ``lowered`` is what evaluators decide by; ``form`` has the promises behind it, and ``terms`` speak of
+    both.  Everything is known but facts of a position that is not held and those of outside feeds.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        listing: Listing,
+        symbols: tuple[str, ...],
+        lowered: LoweredPolicy,
+        budget: Budget,
+        *,
+        anything_unknown: bool = False,
+    ) -> None:
+        """Translate the policy; every fact of it gets a variable."""
+        self.policy = policy
+        self.listing = listing
+        self.symbols = symbols
+        self.lowered = lowered
+        self.form: PromiseForm = lower_promises(policy, listing)
+        self.snapshot = Snapshot(anything_unknown=anything_unknown)
+        self.terms = PolicyTerms(self.form.lowered, self.snapshot)
+        self.reference = ReferenceEvaluator(lowered)
+        self.solver = Solver(budget)
+        self._asserted = 0
+        for slot in self.form.lowered.slots:
+            if slot.origin not in _NO_FACTS:
+                self.snapshot.variable(slot)
+        self.in_order: Formula = every(self._in_order())
+        """No built-in gate is closed: there is a quote, nothing is frozen, the agent is active."""
+
+    def _in_order(self) -> Iterator[Formula]:
+        for name, value in _IN_ORDER.items():
+            variable = self.terms.variable(self.lowered.slot(name))
+            if isinstance(value, bool):
+                yield variable.value if value else negation(variable.value)
+            else:
+                yield variable.value == value
+
+    def ask(self, *formulas: Formula) -> Answer:
+        """Say whether formulas can be true in some snapshot."""
+        self._settle()
+        return self.solver.ask(*formulas)
+
+    def model(self) -> Model:
+        """Return the snapshot found by the last question."""
+        return self.solver.model()
+
+    def least_core(self, formulas: list[Formula]) -> list[Formula] | None:
+        """Return the fewest of some formulas that are impossible together, in their order."""
+        self._settle()
+        return self.solver.least_core(formulas)
+
+    def _settle(self) -> None:
+        """Assert what the formulas made since the last question stand for."""
+        fresh = self.snapshot.constraints[self._asserted :]
+        self._asserted += len(fresh)
+        self.solver.add(*fresh)
+
+    def rules(self, *actions: Action) -> list[int]:
+        """Return the rules of some actions, in the order of choice."""
+        return [index for index, rule in enumerate(self.lowered.rules) if rule.action in actions]
+
+    @property
+    def held(self) -> Formula:
+        """Something is held."""
+        return self.terms.variable(self.lowered.slot("held")).value
+
+    @property
+    def words(self) -> str:
+        """The symbols it is for, in words: a few by name, more by number."""
+        shown = ", ".join(self.symbols[:3])
+        more = len(self.symbols) - 3
+        return shown if more <= 0 else f"{shown} and {more} more"
+
+
+def variants_of(policy: Policy, lowered: Mapping[str, LoweredPolicy], budget: Budget) -> Iterator[Variant]:
+    """Translate each lowered form of a policy once, for all symbols that share it."""
+    sharing: dict[int, list[str]] = {}
+    for symbol, form in lowered.items():
+        sharing.setdefault(id(form), []).append(symbol)
+    for symbols in sharing.values():
+        listing = policy.listing(symbols[0])
+        assert listing is not None, "only listed symbols are lowered"
+        yield Variant(policy, listing, tuple(symbols), lowered[symbols[0]], budget)
