@@ -65,6 +65,7 @@ class _Writer:
     weighted: bool = False
     clock: bool = False
     voting: bool = False  # votes may not read voted signals
+    gate_names: list[str] = field(default_factory=lambda: ["integrity", "would-exit", "once", "clock"])
 
     def chance(self, percent: int) -> bool:
         drawn: int = self.rng.randrange(100)
@@ -374,6 +375,7 @@ class _Writer:
         for index in range(self.rng.randrange(4)):
             vetoes = self.rng.sample(("buy", "sell", "protective"), self.rng.randrange(1, 4))
             passes = "buy" not in vetoes and self.chance(50)
+            self.gate_names.append(f"gate-{index}")
             text += f"  gate-{index}:\n    vetoes: [{', '.join(vetoes)}]\n"
             text += self.when([self.condition(1)], INDENT * 2) + self.scope(INDENT * 2)
             text += f"{INDENT * 2}if_unknown: pass\n" if passes else ""
@@ -402,6 +404,54 @@ class _Writer:
         )
         return f"orders:\n  {self.rng.choice(known)}\n" if self.chance(40) else ""
 
+    # --- promises
+
+    def outcome(self) -> str:
+        """Return a condition on what a decision came to."""
+        rng = self.rng
+        match rng.randrange(6):
+            case 0 | 1:
+                stage = rng.choice(("action", "decision.action", "candidate.action"))
+                return f"{stage} {rng.choice(('==', '!='))} {rng.choice(('buy', 'sell', 'hold'))}"
+            case 2:
+                return rng.choice(("full_exit", "not full_exit"))
+            case 3:
+                return rng.choice(("intent.qty > 0", "intent.qty <= position_qty", "intent.qty == 0"))
+            case 4:
+                scope = rng.choice(("symbol", "class", "portfolio"))
+                return (
+                    f"exposure.{scope} {rng.choice(COMPARISONS)} {rng.choice(('900 USD', '20% of equity'))}"
+                )
+        named = ", ".join(f'"{gate}"' for gate in rng.sample(self.gate_names, rng.randrange(1, 3)))
+        return f"{rng.choice(('', 'exit_', 'entry_'))}vetoed_by({named})"
+
+    def promise(self, index: int) -> str:
+        rng, per = self.rng, ""
+        parts = [self.outcome() for _ in range(rng.choice((1, 1, 2)))]
+        parts += [self.condition(0)] if self.chance(30) else []
+        what = rng.choice((" and ", " or ")).join(parts)
+        key = rng.choice(("always", "never"))
+        time = rng.choice(("90s", "5m", "2h", "1d", "60s"))
+        match rng.randrange(8):
+            case 0:
+                key, what = "always", f"{what} within {rng.randrange(1, 9)} {rng.choice(('cycle', 'cycles'))}"
+            case 1:
+                counted = rng.choice(("buy", "buys", "sells", "orders"))
+                key, what = "never", f"more than {rng.randrange(9)} {counted} in {time}"
+                per = rng.choice(("", "per: symbol", "per: class"))
+            case 2:
+                first, second = rng.choice(("buy", "sell")), rng.choice(("buy", "sell"))
+                key, what = "never", f"{first} within {time} of {second}"
+        text = f"  promise-{index}:\n"
+        text += f"    given: {self.scalar(self.condition(1), INDENT * 2)}\n" if self.chance(60) else ""
+        text += f"    {key}: {self.scalar(what, INDENT * 2)}\n"
+        return text + (f"    {per}\n" if per else "")
+
+    def promises(self) -> str:
+        if self.chance(40):
+            return ""
+        return "promises:\n" + "".join(self.promise(index) for index in range(self.rng.randrange(1, 4)))
+
     def write(self) -> str:
         rng = self.rng
         self.clock = self.chance(70)
@@ -418,10 +468,9 @@ class _Writer:
         signals, define = self.votes(), self.define()
         priorities = rng.sample(range(1, 1000), rng.randrange(1, 7))
         rules = "rules:\n" + "".join(self.rule(index, p) for index, p in enumerate(priorities))
-        promises = "promises:\n  still:\n    given: session != regular\n    never: action == buy\n"
         return "".join(
             (head, universe, params, indicators, signals, define, rules, self.gates(), self.limits(),
-             self.orders(), promises if self.chance(30) else "")
+             self.orders(), self.promises())
         )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.errors import PolicyError
 from engine.evaluate.compiled import CompiledEvaluator
 from engine.language.load import load_policy
+from engine.language.policy import Policy
 from engine.verbs.case_file import load_cases
 from engine.verbs.cases import CaseResult, CaseRunner
 from tests.golden import assert_golden
@@ -312,6 +313,106 @@ def test_a_series_stops_at_its_first_difference() -> None:
     )
     assert told(result) == ["action: hold | buy"]
     assert len(result.steps) == 1
+
+
+# --- promises ---------------------------------------------------------------------------------
+
+
+def promising(*promises: str) -> Policy:
+    """Return the policy of this file with promises."""
+    rows = "".join(f"  p{index}: {promise}\n" for index, promise in enumerate(promises))
+    return load_policy(f"{POLICY.source.text}promises:\n{rows}", "study.yaml").required()
+
+
+LOSING = f"facts: {{{MARKET.replace('price: 100 USD, ask: 100 USD', 'price: 85 USD, ask: 85 USD')}, {HELD}}}"
+
+
+def promised(policy: Policy, case: str) -> CaseResult:
+    """Run one case of a policy with promises."""
+    (result,) = CaseRunner(policy, load_cases(f"{HEAD}{QUIET}cases:\n  it: {case}\n", "c.yaml")).run_all()
+    return result
+
+
+def test_a_broken_promise_fails_its_case() -> None:
+    """With its name, what it says and where, and what it read; a kept one says nothing."""
+    policy = promising(
+        "{given: held and gain <= -10%, always: full_exit}",
+        "{given: held and gain <= -10%, always: action == hold}",
+    )
+    result = promised(policy, f"{{symbol: BTC-USD, {LOSING}, expect: {{action: sell, rule: stop}}}}")
+    line = policy.source.position(policy.promises[1].span.start)[0]
+    assert told(result) == [
+        f"promise 'p1': given held and gain <= -10%, always action == hold (study.yaml:{line})"
+        " | held true, gain -15 %, decision.action sell"
+    ]
+    assert not result.passed
+    assert result.steps[0].differences[0].span == result.case.steps[0].span
+
+
+def test_promises_may_read_what_the_rules_do_not() -> None:
+    """A case states it, and the step's own facts stay those of the policy."""
+    policy = promising("{given: drawdown > 5%, never: action == sell}")
+    facts = LOSING.replace("facts: {", "facts: {drawdown: DEEP, ")
+    case = f"{{symbol: BTC-USD, {facts}, expect: {{rule: stop}}}}"
+    assert promised(policy, case.replace("DEEP", "1%")).passed
+    result = promised(policy, case.replace("DEEP", "6%"))
+    assert [d.got for d in result.steps[0].differences] == ["drawdown 6 %, decision.action sell"]
+    step = result.steps[0]
+    assert len(step.vector.values) == len(step.lowered.slots) == len(step.values)
+    assert "drawdown" not in {slot.name for slot in step.lowered.slots}
+
+
+def test_promises_hold_through_ranges() -> None:
+    """A value within its declared range may break what the stated one keeps."""
+    policy = promising("{given: rsi < 40, always: action == buy}")
+    facts = MARKET.replace(", rsi: 50", "")
+    assumed = "assumed: {rsi: {value: 30, range: [25, 36], because: low}}"
+    expect = "expect: {dispositions: {stop: none}}"
+    case = f"  it: {{symbol: BTC-USD, facts: {{{facts}}}, {assumed}, {expect}}}\n"
+    file = load_cases(f"{HEAD}{QUIET}cases:\n{case}", "c.yaml")
+    runner = CaseRunner(policy, file)
+    assert runner.run(file.cases[0], {"rsi": 30.0}).passed
+    assert [d.what for d in runner.run(file.cases[0], {"rsi": 36.0}).steps[0].differences] == ["promise 'p0'"]
+
+
+SERIES = """{at: 2026-01-05T15:00:00Z, account: ACCOUNT, facts: {FACTS}, steps: [
+      {symbol: BTC-USD, facts: {rsi: 30}, expect: {action: buy}},
+      {symbol: BTC-USD, after: 50s, facts: {price: 80 USD, ask: 80 USD}, expect: {action: sell}},
+      {symbol: BTC-USD, after: 40m, facts: {rsi: 30}, expect: {action: buy}}]}"""
+
+
+def over_time(promise: str, account: str = "{cash: 10000 USD}") -> list[tuple[int, str]]:
+    """Return what a series says of one promise: the step it ends at, and what was got there."""
+    facts = MARKET.replace("equity: 10000 USD, ", "")
+    result = promised(promising(promise), SERIES.replace("FACTS", facts).replace("ACCOUNT", account))
+    broken = [d.got for d in result.steps[-1].differences if d.what.startswith("promise")]
+    return [(len(result.steps), got) for got in broken]
+
+
+@pytest.mark.parametrize(
+    ("promise", "got"),
+    [
+        ("{never: more than 2 orders in 1h}", [(3, "3 orders in 40m 50s")]),
+        ("{never: more than 1 buy in 1h, per: symbol}", [(3, "2 buys in 40m 50s")]),
+        ("{never: more than 1 buy in 40m}", []),
+        ("{never: sell within 60s of buy}", [(2, "sell 50s after buy")]),
+        ("{never: sell within 50s of buy}", []),
+        ("{given: gain > -5%, never: sell within 60s of buy}", []),
+        ("{always: intent.qty == 0 within 1 cycle}", [(2, "not in 2 cycles, 50s long")]),
+        ("{given: rsi < 40, always: intent.qty == 0 within 1 cycle}", []),
+    ],
+)
+def test_promises_over_time_in_a_series(promise: str, got: list[tuple[int, str]]) -> None:
+    """Orders and cycles of the steps so far; the series stops where a promise is broken."""
+    assert over_time(promise) == got
+
+
+def test_orders_of_the_account_count() -> None:
+    """The position that a series begins with was bought some time before."""
+    account = "{cash: 10000 USD, positions: {DOGE-USD: {quantity: 1, entry_price: 100 USD, held_for: AGO}}}"
+    promise = "{never: more than 1 buy in 10m, per: class}"
+    assert over_time(promise, account.replace("AGO", "9m")) == [(1, "2 buys in 9m")]
+    assert over_time(promise, account.replace("AGO", "10m")) == []
 
 
 # --- files that cannot be used ----------------------------------------------------------------
