@@ -22,7 +22,7 @@ from tests.policy_blocks import Example, cases, examples, sections, whole
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "language.md"
 TEXT: Final = PAGE.read_text("utf-8")
-KINDS: Final = ("policy", "error", "finding", "decide", "same", "other")
+KINDS: Final = ("policy", "error", "finding", "decide", "broken", "same", "other")
 MEASURES: Final = tuple(measure for measure in Measure if measure not in (Measure.CLOCK, Measure.BOOLEAN))
 
 
@@ -82,6 +82,16 @@ def test_decide(example: Example, evaluator: type[ReferenceEvaluator] | type[Com
     for result in CaseRunner(loaded(policy).required(), file, evaluator).run_all():
         differences = [(d.what, d.expected, d.got) for step in result.steps for d in step.differences]
         assert differences == [], result.case.name
+
+
+@of_kind("broken")
+def test_broken_promise(example: Example) -> None:
+    """Each case below the line breaks the promise that the first line names, and is else as expected."""
+    policy, text = example.parts
+    assert policy.startswith(f"# broken: {example.code}\n")
+    for result in CaseRunner(loaded(policy).required(), cases(text, "smallest", "language.md")).run_all():
+        found = [d.what for step in result.steps for d in step.differences]
+        assert found == [f"promise '{example.code}'"], result.case.name
 
 
 @of_kind("same", "other")
