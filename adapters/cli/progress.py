@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self, TextIO
 
@@ -18,11 +19,14 @@ class ProgressBar:
     Call it with (done, total) as often as you like.
     """
 
-    def __init__(self, what: str, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, what: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin: the first second draws nothing."""
         self._what = what
         self._stream = stream or sys.stderr
-        self._next = time.monotonic() + WAIT_SECONDS
+        self._clock = clock
+        self._next = clock() + WAIT_SECONDS
         self._drawn = False
 
     def __enter__(self) -> Self:
@@ -31,7 +35,7 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         """Draw, if it is time to."""
-        now = time.monotonic()
+        now = self._clock()
         if now < self._next or not total or not self._stream.isatty():
             return
         self._next = now + _REDRAW_SECONDS

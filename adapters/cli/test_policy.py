@@ -40,6 +40,7 @@ class Tested:
     results: tuple[CaseResult, ...]
     coverage: Coverage | None = None
     mutation: MutationResult | None = None
+    judged: bool = False  # coverage or mutants were asked for
 
     @property
     def failed(self) -> int:
@@ -99,7 +100,7 @@ def command(
     if output.as_json:
         output.document(document(tested))
     else:
-        output.show("\n".join(listing(tested, decisions=decisions)))
+        output.show("\n".join(listing(tested, decisions=decisions, mutate=mutate)))
     weak = fail_under is not None and any(_weakest(one) < fail_under for one in tested)
     return ExitCode.FINDING if weak or any(one.failed for one in tested) else ExitCode.OK
 
@@ -107,6 +108,7 @@ def command(
 def _judged(tested: Tested, *, coverage: bool, mutate: bool) -> Tested:
     """Add what was asked about the cases themselves; mutants only where every case passes."""
     policy, file = tested.policy, tested.file
+    tested = replace(tested, judged=coverage or mutate)
     if coverage:
         tested = replace(tested, coverage=measure_coverage(policy, file))
     if mutate and not tested.failed:
@@ -142,14 +144,16 @@ def _cases_of(name: str, cases_file: str | None) -> tuple[bytes | str, str]:
 # --- text -------------------------------------------------------------------------------------
 
 
-def listing(tested: Sequence[Tested], *, decisions: bool = False) -> Iterator[str]:
-    """Lay the results out for people: a line per case, more for those that failed."""
+def listing(tested: Sequence[Tested], *, decisions: bool = False, mutate: bool = False) -> Iterator[str]:
+    """Lay the results out for people: a line per case, more for those that failed.
+
+    Cases that pass are left out where it is the cases that are judged.
+    """
     for one in tested:
         policy = one.policy
         yield f"{policy.name} {policy.version} ({policy.digest[:6]})   {one.file.source.name}"
-        judged = one.coverage is not None or one.mutation is not None
         for result in one.results:
-            if result.passed and judged and not decisions:
+            if result.passed and one.judged and not decisions:
                 continue
             if result.passed:
                 yield f"  ok    {result.case.name}"
@@ -161,6 +165,8 @@ def listing(tested: Sequence[Tested], *, decisions: bool = False) -> Iterator[st
             yield from adequacy.coverage_lines(policy, one.coverage)
         if one.mutation is not None:
             yield from adequacy.mutation_lines(policy, one.mutation)
+        elif mutate and one.failed:
+            yield "  mutants     not run: mend the cases first"
     cases, failed = sum(len(one.results) for one in tested), sum(one.failed for one in tested)
     yield f"{cases} {'case' if cases == 1 else 'cases'}, {failed} failed"
 

@@ -13,6 +13,7 @@ import policies
 import schemas
 from adapters.cli.group import cli
 from adapters.cli.output import ExitCode
+from tests.engine.prove import small_policy as small
 from tests.golden import assert_golden
 
 HERE = Path(__file__).parent
@@ -153,3 +154,73 @@ def test_one_case_file_is_of_one_policy(cases: str) -> None:
     """Cases of one policy cannot be run against several."""
     assert run("--cases", cases).exit_code == ExitCode.USAGE
     assert run("default", "conservative", "--cases", cases).exit_code == ExitCode.USAGE
+
+
+# --- how good the cases are -------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the name of a small policy whose cases show some of it, in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "small.yaml").write_text(small.POLICY)
+    written = "".join(f"  {case}\n" for case in (small.BUYS, small.HOLDS, small.STOCK_SELLS))
+    (tmp_path / "cases" / "small.yaml").write_text(small.CASES + written)
+    return "small.yaml"
+
+
+def test_coverage_and_mutants(small_files: str, update_golden: bool) -> None:
+    """A table, what no case shows, and what no case notices, each with its place in the policy."""
+    result = run(small_files, "--coverage", "--mutate")
+    assert result.exit_code == ExitCode.OK
+    text = "\n".join(["small", *result.stdout.splitlines()[1:]])  # the first line has the digest
+    assert_golden(text, GOLDEN / "adequacy.txt", update_golden)
+
+
+def test_coverage_and_mutants_as_json(small_files: str) -> None:
+    """The document follows its schema, and its counts add up."""
+    document = json.loads(run(small_files, "--coverage", "--mutate", "--json").stdout)
+    Draft202012Validator(schemas.load("test-policy-v1")).validate(document)
+    (policy,) = document["policies"]
+    coverage, mutation = policy["coverage"], policy["mutation"]
+    shares = {kind: share for kind, share in coverage.items() if kind != "not_seen"}
+    assert shares["rules"] == {"seen": 4, "points": 6, "percent": pytest.approx(66.6667, abs=1e-3)}
+    for kind, share in shares.items():
+        missing = sum(point["kind"] == kind for point in coverage["not_seen"])
+        assert share["points"] == share["seen"] + missing
+    fates = ("killed", "survived", "equivalent", "stillborn")
+    assert mutation["mutants"] == sum(mutation[fate] for fate in fates)
+    assert mutation["survived"] == len(mutation["survivors"]) > 0
+    assert mutation["score"] == pytest.approx(100 * mutation["killed"] / mutation["mutants"])
+    assert "coverage" not in json.loads(run(small_files, "--json").stdout)["policies"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("--coverage", "--fail-under", "66.6"), ExitCode.OK),
+        (("--coverage", "--fail-under", "66.7"), ExitCode.FINDING),
+        (("--mutate", "--fail-under", "28.5"), ExitCode.OK),
+        (("--mutate", "--fail-under", "100"), ExitCode.FINDING),
+        (("--fail-under", "50"), ExitCode.USAGE),
+    ],
+)
+def test_fail_under(small_files: str, arguments: tuple[str, ...], code: ExitCode) -> None:
+    """The least of what was asked for decides the exit code."""
+    assert run(small_files, *arguments).exit_code == code
+
+
+def test_mutants_are_not_run_against_failing_cases(cases: str) -> None:
+    """First every case must say what the policy does."""
+    result = run(STUDY, "--cases", cases, "--mutate")
+    assert result.exit_code == ExitCode.FINDING
+    assert "mutants     not run: mend the cases first" in result.stdout
+    document = json.loads(run(STUDY, "--cases", cases, "--mutate", "--json").stdout)
+    assert "mutation" not in document["policies"][0]
+
+
+def test_the_shipped_cases_leave_nothing_out() -> None:
+    """All rules, conditions and comparisons of the shipped policies."""
+    result = run("--coverage", "--fail-under", "100")
+    assert result.exit_code == ExitCode.OK

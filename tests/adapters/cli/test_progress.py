@@ -1,0 +1,44 @@
+"""The progress bar: silent at first, on a terminal only, and gone in the end."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from adapters.cli.progress import ProgressBar
+
+
+class Terminal(StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def drawn(stream: StringIO, seconds: list[float]) -> list[str]:
+    """Report ten of ten pieces of work, one at each of some seconds; return what was written."""
+    times = iter([0.0, *seconds])
+    with ProgressBar("work", stream, lambda: next(times)) as bar:
+        for done, _ in enumerate(seconds, 1):
+            bar(done, len(seconds))
+    return stream.getvalue().split("\r")[1:]
+
+
+def test_work_of_less_than_a_second_shows_nothing() -> None:
+    """Nor is anything wiped."""
+    assert drawn(Terminal(), [0.3, 0.6, 0.99]) == []
+
+
+def test_longer_work_is_drawn_and_wiped() -> None:
+    """From the first second on, not more often than ten times a second."""
+    bars = drawn(Terminal(), [0.5, 1.0, 1.05, 1.2])
+    assert bars == [
+        "work  [###############...............]  2 of 4",
+        "work  [##############################]  4 of 4",
+        "\x1b[2K",
+    ]
+
+
+def test_what_is_no_terminal_gets_nothing() -> None:
+    """A log is no place for a bar."""
+    assert drawn(StringIO(), [2.0, 3.0]) == []
