@@ -503,6 +503,10 @@ class Conditions:
             return self._own[slot]
         return self.snapshot.variable(self.policy.slots[slot])
 
+    def give(self, slot: int, variable: Variable) -> None:
+        """Give a fact that is not the snapshot's, before anything has read it: what a decision came to."""
+        self._own[slot] = variable
+
     def node(self, node: int) -> Kleene:
         """Return when a condition is true and when false."""
         if node not in self._nodes:
@@ -708,7 +712,10 @@ class PolicyTerms(Conditions):
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )
+        self.exits_first = policy.selection is Selection.EXITS_FIRST
         self.after: Conditions | None = None
+        self.moves: dict[int, Formula] = {}  # by rule with a size: its order is not at its level already
+        self.helping: dict[int, Formula] = {}  # by rule: what is left open of its order
         self.would_exit: dict[int, Formula] = {}
         self.would_exit_unknown: dict[int, Formula] = {}
         self.candidates = [Candidate(self._matches(rule)) for rule in policy.rules]
@@ -771,7 +778,7 @@ class PolicyTerms(Conditions):
 
     def _choose(self) -> None:
         rules = self.policy.rules
-        exits_first = self.policy.selection is Selection.EXITS_FIRST
+        exits_first = self.exits_first
         would_exit, would_exit_unknown = self.would_exit, self.would_exit_unknown
         if exits_first:
             for index, rule in enumerate(rules):
@@ -890,19 +897,26 @@ class PolicyTerms(Conditions):
         trusted = every((estimated.known, estimated.value * 20 <= estimated.slot.steps_per_unit))
         if rule.size is not None:
             known, moved = self._moves(index)
+            self.moves[index] = moved
             needs += [known, moved]
             if not rule.protective:
                 needs.append(trusted)
         if rule.action is Action.BUY:
-            needs += [self._named("ask").known, boolean(self.snapshot.fresh(f"sent {rule.name}"))]
+            needs += [self._named("ask").known, self.sent(index)]
         else:
             needs.append(self._named("bid").known)
             style = self.policy.sell_style.limit
             if style is not None and not isinstance(style, ConstantTerm):
                 needs.append(self.terms.on_grid(style, GRID_PER_UNIT[Measure.PRICE])[0])
             if rule.size is not None:
-                needs.append(boolean(self.snapshot.fresh(f"sent {rule.name}")))
+                needs.append(self.sent(index))
         return every(needs)
+
+    def sent(self, rule: int) -> Formula:
+        """Say that nothing beyond what is modelled leaves no order of a rule: limits, cash, rounding."""
+        if rule not in self.helping:
+            self.helping[rule] = boolean(self.snapshot.fresh(f"sent {self.policy.rules[rule].name}"))
+        return self.helping[rule]
 
     def _moves(self, index: int) -> tuple[Formula, Formula]:
         """Say when a size is known, and when its order is not at its level already."""

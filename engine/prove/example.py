@@ -29,10 +29,12 @@ from engine.verbs.decide import decide
 from engine.verbs.numbers import decimal
 from engine.verbs.statement import parse_statement
 from engine.verbs.terms import slots_of_node, slots_of_term
-from engine.verbs.vector import Vector, fact_vector
+from engine.verbs.vector import Vector, fact_vector, narrowed
 from engine.vocabulary import FACTS, SIGNAL_FIELDS
 
 _VOTED: Final = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
+_NO_FACTS: Final = (*_VOTED, SlotOrigin.OUTCOME)
+_UNKNOWN: Final = "unknown"
 _FIELDS: Final = tuple(SIGNAL_FIELDS)
 
 
@@ -43,6 +45,8 @@ class Outcome(NamedTuple):
     values: list[float]
     evaluation: Evaluation
     decision: Decision
+    beyond: tuple[float, ...] = ()
+    """Facts that promises alone read: those of the form's slots behind the policy's own."""
 
 
 Confirms = Callable[[Outcome], bool]
@@ -100,10 +104,10 @@ def _search(
         with variant.solver.supposing(*_anchored(variant, anchor), *exact):
             model = _calm(variant, formulas)
         if model is not None:
-            found = confirmed(variant, fact_values(variant.lowered, variant.snapshot, model), confirms)
+            found = confirmed(variant, fact_values(variant.form.lowered, variant.snapshot, model), confirms)
             if found is not None:
                 return found
-    return confirmed(variant, fact_values(variant.lowered, variant.snapshot, first), confirms)
+    return confirmed(variant, fact_values(variant.form.lowered, variant.snapshot, first), confirms)
 
 
 def confirmed(variant: Variant, values: list[float], confirms: Confirms) -> Example | None:
@@ -112,18 +116,49 @@ def confirmed(variant: Variant, values: list[float], confirms: Confirms) -> Exam
     outcome = _outcome(variant, facts)
     if outcome is None or not confirms(outcome):
         return None
-    for name in list(facts):  # what follows from the rest, or is what is taken without it, need not be said
-        fewer = {other: value for other, value in facts.items() if other != name}
-        same = _outcome(variant, fewer)
-        if same is not None and _alike(same, outcome):
-            facts = fewer
-    return Example(variant.listing.symbol, tuple(facts.items()), outcome)
+    return Example(variant.listing.symbol, tuple(_needed(variant, facts, outcome).items()), outcome)
+
+
+def _needed(variant: Variant, facts: dict[str, str], outcome: Outcome) -> dict[str, str]:
+    """Leave out what need not be said: what follows from the rest, or is taken for granted without it."""
+    bare = _outcome(variant, {name: facts[name] for name in ("bid", "held") if name in facts})
+    taken = {}
+    if bare is not None:
+        slots = zip(variant.lowered.slots, bare.vector.values, outcome.vector.values, strict=True)
+        taken = {slot.name for slot, value, wanted in slots if value == wanted}
+    granted = [name for name in facts if name in taken and name not in _SAID]
+    granted += [name for name, value in facts.items() if value == _UNKNOWN]
+    derived = [name for name in facts if name in _FOLLOW and name not in granted]
+    for group in (granted, derived):
+        facts = _without(variant, facts, group, outcome)
+    return facts
+
+
+def _without(variant: Variant, facts: dict[str, str], group: list[str], outcome: Outcome) -> dict[str, str]:
+    """Leave out a whole group of facts, or, where that changes something, half of it and then the other."""
+    if not group:
+        return facts
+    fewer = {name: value for name, value in facts.items() if name not in group}
+    same = _outcome(variant, fewer)
+    if same is not None and _alike(same, outcome):
+        return fewer
+    if len(group) == 1:
+        return facts
+    half = len(group) // 2
+    for part in (group[:half], group[half:]):
+        facts = _without(variant, facts, part, outcome)
+    return facts
+
+
+_SAID: Final = frozenset({"bid", "ask"})
+_FOLLOW: Final = (
+    "price", "held", "dust", "position_value", "weight", "gain", "peak_gain", "target", "target_weight",
+)  # fmt: skip
 
 
 def _alike(one: Outcome, other: Outcome) -> bool:
-    return one.decision == other.decision and all(
-        a == b or (a != a and b != b) for a, b in zip(one.values, other.values, strict=True)
-    )
+    facts = zip((*one.values, *one.beyond), (*other.values, *other.beyond), strict=True)
+    return one.decision == other.decision and all(a == b or (a != a and b != b) for a, b in facts)
 
 
 def _outcome(variant: Variant, facts: dict[str, str]) -> Outcome | None:
@@ -132,13 +167,14 @@ def _outcome(variant: Variant, facts: dict[str, str]) -> Outcome | None:
     text = f"symbol: {variant.listing.symbol}\nfacts:\n{text}" if facts else ""
     try:
         statement = parse_statement(load_document(text or f"symbol: {variant.listing.symbol}\n", "example"))
-        vector = fact_vector(variant.policy, variant.lowered, variant.listing, statement)
+        vector = fact_vector(variant.policy, variant.form.lowered, variant.listing, statement)
     except TradectlError:
         return None
+    vector, beyond = narrowed(vector, len(variant.lowered.slots))
     values = list(vector.values)
     evaluation = variant.reference.evaluate(values, vector.stated_mask)
     decision = decide(variant.reference, values, vector.situation)
-    return Outcome(vector, values, evaluation, decision)
+    return Outcome(vector, values, evaluation, decision, tuple(beyond))
 
 
 # --- facts as a person states them ------------------------------------------------------------
@@ -160,13 +196,18 @@ def literal_of(value: float, unit: Unit) -> str:
 def _stated(variant: Variant, values: list[float]) -> Iterator[tuple[str, str]]:
     """Yield what a facts file says: the facts that are read, and signals instead of their votes."""
     lowered = variant.lowered
-    counted = list(values)
+    counted = list(values[: len(lowered.slots)])
     variant.reference.evaluate(counted)
-    stated = [signal for signal in lowered.signals if counted[signal.slots[0]] == counted[signal.slots[0]]]
+    sides = [(signal, (signal.slots[0], signal.entry_slots[0])) for signal in lowered.signals]
+    stated = [signal for signal, slots in sides if all(counted[slot] == counted[slot] for slot in slots)]
     read = _read_beside_votes(lowered, {signal.name for signal in stated})
-    for index, fact in enumerate(lowered.slots):
-        if fact.origin not in _VOTED and index in read and values[index] == values[index]:
-            yield fact.name, literal_of(values[index], fact.unit)
+    for index, (fact, value) in enumerate(zip(variant.form.lowered.slots, values, strict=False)):
+        if fact.origin in _NO_FACTS or (index < len(lowered.slots) and index not in read):
+            continue
+        if value == value:
+            yield fact.name, literal_of(value, fact.unit)
+        elif variant.snapshot.anything_unknown:
+            yield fact.name, _UNKNOWN
     for signal in stated:
         weights = any(slot in read for slot in signal.slots[2:])
         for field, slot in zip(_FIELDS[: 5 if weights else 2], signal.slots, strict=False):
@@ -218,7 +259,7 @@ _CALM: Final = {
 
 def _calm(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
     """Return a model with as many facts as may be at the values of a quiet market."""
-    pins = [pin for slot in variant.lowered.slots for pin in _pins(variant, slot)]
+    pins = [pin for slot in variant.form.lowered.slots for pin in _pins(variant, slot)]
     while True:
         if variant.ask(*formulas, *pins) is Answer.POSSIBLE:
             return variant.model()
@@ -230,7 +271,7 @@ def _calm(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
 
 
 def _pins(variant: Variant, slot: FactSlot) -> Iterator[Formula]:
-    if slot.origin in _VOTED or (slot.unit is Measure.BOOLEAN and slot.name == "held"):
+    if slot.origin in _NO_FACTS or (slot.unit is Measure.BOOLEAN and slot.name == "held"):
         return
     value = variant.snapshot.variable(slot).value
     if slot.unit is Measure.BOOLEAN:

@@ -50,6 +50,10 @@ class Region:
         """The whole condition."""
         return " and ".join(self.conditions) or "always"
 
+    def restricted(self, policy: LoweredPolicy, literals: Sequence[Literal]) -> str:
+        """Return some of the literals as a condition, "" where there are none."""
+        return " and ".join(conditions(policy, literals))
+
 
 def region(
     variant: Variant,
@@ -61,8 +65,8 @@ def region(
 ) -> Region | None:
     """Return where a fault always is, around one situation in which it is; None where none is found.
 
-    ``given`` is taken for granted and not told; ``prefer`` are atoms to keep rather than others; ``beside`` are
-    truth values that are no comparisons (an exit would follow the entry), kept where they are needed.
+    ``given`` is taken for granted and not told; ``prefer`` are atoms to keep rather than others; ``beside``
+    are truth values that are no comparisons (an exit would follow the entry), kept where they are needed.
     """
     if variant.ask(fault, *given) is not Answer.POSSIBLE:
         return None

@@ -14,7 +14,7 @@ from engine.lowered import LoweredPolicy, SlotOrigin
 from engine.vocabulary import AGENT_STATE, CLOCK_STATE, POSITION_STATE, QUOTE_STATE
 
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
-_IN_ORDER: Mapping[str, int | bool] = {
+IN_ORDER: Mapping[str, int | bool] = {
     "quote_state": QUOTE_STATE.words.index("tradable"),
     "frozen": False,
     "position_state": POSITION_STATE.words.index("known"),
@@ -61,7 +61,7 @@ class Variant:
         """No built-in gate is closed: there is a quote, nothing is frozen, the agent is active."""
 
     def _in_order(self) -> Iterator[Formula]:
-        for name, value in _IN_ORDER.items():
+        for name, value in IN_ORDER.items():
             variable = self.terms.variable(self.lowered.slot(name))
             if isinstance(value, bool):
                 yield variable.value if value else negation(variable.value)

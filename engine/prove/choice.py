@@ -1,0 +1,172 @@
+"""What the choice among rules makes of each: rules that never decide, priorities that decide alone, gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.codes import Action, Disposition, Truth
+from engine.evaluate.solver import Answer, Formula, every, negation, some
+from engine.lowered import LoweredRule, NodeKind
+from engine.prove.example import Outcome, example
+from engine.prove.finding import Finding, found
+from engine.prove.region import region_around
+from engine.prove.samples import Witnessed
+from engine.prove.variant import Variant
+
+
+def check_choice(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
+    """Find shadowed rules, entries that always exit, priorities that decide, and gaps."""
+    for index in range(len(variant.lowered.rules)):
+        if index not in seen.won:
+            yield from _never_decides(variant, index)
+    for index in range(len(variant.lowered.rules)):
+        yield from _priority_decides(variant, index)
+    yield from _gap(variant)
+
+
+def _rule(variant: Variant, index: int) -> LoweredRule:
+    return variant.lowered.rules[index]
+
+
+# --- rules that never decide ------------------------------------------------------------------
+
+
+def _never_decides(variant: Variant, index: int) -> Iterator[Finding]:
+    rule, candidate = _rule(variant, index), variant.terms.candidates[index]
+    if variant.lowered.nodes[rule.when].kind is NodeKind.CONSTANT:
+        return
+    if variant.ask(candidate.matches, variant.in_order) is not Answer.POSSIBLE:
+        return  # unreachable, which is told
+    if rule.action is Action.BUY and variant.terms.after is not None:
+        exits = [_rule(variant, other).when_entry for other in variant.rules(Action.SELL)]
+        stays = [variant.terms.after.node(node).false for node in exits]
+        if variant.ask(candidate.matches, variant.in_order, *stays) is Answer.IMPOSSIBLE:
+            yield _always_exits(variant, index)
+            return
+    if variant.ask(candidate.wins, variant.in_order) is Answer.IMPOSSIBLE:
+        yield _shadowed(variant, index)
+
+
+def _always_exits(variant: Variant, index: int) -> Finding:
+    rule = _rule(variant, index)
+    sells = variant.rules(Action.SELL)
+    assert variant.terms.after is not None
+    stays = [variant.terms.after.node(_rule(variant, other).when_entry).false for other in sells]
+    core = variant.least_core([variant.terms.candidates[index].matches, variant.in_order, *stays]) or []
+    names = [
+        f"'{_rule(variant, other).name}'"
+        for other, formula in zip(sells, stays, strict=True)
+        if any(formula is one for one in core)
+    ]
+    message = f"entry '{rule.name}' never buys: {' or '.join(names)} would sell what it bought at once"
+    shown = example(
+        variant,
+        [variant.terms.candidates[index].matches, variant.in_order],
+        lambda outcome: (
+            outcome.decision.truths[index] == Truth.TRUE and outcome.decision.action is Action.HOLD
+        ),
+    )
+    return found(variant, "entry-always-exits", message, rule.span, example=shown)
+
+
+def _shadowed(variant: Variant, index: int) -> Finding:
+    rule, candidate = _rule(variant, index), variant.terms.candidates[index]
+    others = [other for other in range(len(variant.lowered.rules)) if other != index]
+    loses = [negation(variant.terms.candidates[other].wins) for other in others]
+    gates = [(gate, negation(veto)) for gate, veto in candidate.vetoed_by]
+    open_gates = [formula for _, formula in gates]
+    core = variant.least_core([candidate.matches, variant.in_order, *loses, *open_gates]) or []
+    kept = {id(formula) for formula in core}
+    rules = [
+        f"'{_rule(variant, other).name}'"
+        for other, formula in zip(others, loses, strict=True)
+        if id(formula) in kept
+    ]
+    closed = [f"gate '{variant.lowered.gates[gate].name}'" for gate, formula in gates if id(formula) in kept]
+    message = f"rule '{rule.name}' never decides"
+    if rules:
+        message += f": whenever it is true, {' or '.join(rules)} does"
+        message += ", or a gate vetoes it" if closed else ""
+    elif closed:
+        message += f": {' or '.join(closed)} always vetoes it"
+    shown = example(
+        variant,
+        [candidate.matches, variant.in_order],
+        lambda outcome: outcome.decision.truths[index] == Truth.TRUE and outcome.decision.rule != index,
+    )
+    return found(variant, "shadowed-rule", message, rule.span, example=shown)
+
+
+# --- priority ---------------------------------------------------------------------------------
+
+
+def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
+    """Find a lower rule that would decide otherwise, were it the higher one."""
+    winner = variant.terms.candidates[index]
+    rivals = [
+        other for other in range(index + 1, len(variant.lowered.rules)) if _differ(variant, index, other)
+    ]
+    if not rivals:
+        return
+    meeting = {other: every((winner.wins, variant.terms.candidates[other].stands)) for other in rivals}
+    if variant.ask(some(meeting.values()), variant.in_order) is not Answer.POSSIBLE:
+        return
+    model = variant.model()
+    other = next(rival for rival, formula in meeting.items() if model.truth(formula))
+    fault = meeting[other]
+    higher, lower = _rule(variant, index), _rule(variant, other)
+    message = (
+        f"'{higher.name}' decides over '{lower.name}' by its priority alone: "
+        f"{_proposes(higher)}, not {_proposes(lower)}"
+    )
+    where = region_around(
+        variant, model, fault, given=[variant.in_order], beside=list(variant.terms.would_exit.values())
+    )
+
+    def confirms(outcome: Outcome) -> bool:
+        settled = outcome.decision.dispositions[other]
+        return outcome.decision.rule == index and settled in (Disposition.OUTRANKED, Disposition.CONCURRED)
+
+    shown = example(variant, [fault, variant.in_order], confirms)
+    if shown is not None:
+        yield found(variant, "priority-decides", message, higher.span, region=where, example=shown)
+
+
+def _differ(variant: Variant, one: int, other: int) -> bool:
+    """Say whether swapping two rules could change a decision where both stand."""
+    a, b = _rule(variant, one), _rule(variant, other)
+    if variant.terms.exits_first and (a.action is Action.SELL or b.action is Action.SELL):
+        return False  # the exit that leaves least wins, whatever its priority
+    same_order = (a.size, a.size_measure, a.additive, a.min_step) == (
+        b.size,
+        b.size_measure,
+        b.additive,
+        b.min_step,
+    )
+    return a.action is not b.action or not same_order
+
+
+def _proposes(rule: LoweredRule) -> str:
+    if rule.action is Action.HOLD:
+        return "to hold"
+    if rule.size is None:
+        return "to sell all"
+    return f"to {rule.action.name.lower()} {'more' if rule.additive else 'to its level'}"
+
+
+# --- gaps -------------------------------------------------------------------------------------
+
+
+def _gap(variant: Variant) -> Iterator[Finding]:
+    matches: list[Formula] = [candidate.matches for candidate in variant.terms.candidates]
+    fault = negation(some(matches))
+    if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
+        return
+    where = region_around(variant, variant.model(), fault, given=[variant.in_order])
+    shown = example(variant, [fault, variant.in_order], lambda outcome: not any(outcome.decision.truths))
+    if shown is None or not variant.lowered.rules:
+        return
+    first = variant.lowered.rules[0].span
+    yield found(
+        variant, "gap", "there are facts for which no rule decides", first, region=where, example=shown
+    )

@@ -1,0 +1,111 @@
+"""Conditions that are the same at every moment, and rules whose condition nothing makes true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.codes import Truth
+from engine.errors import Span
+from engine.evaluate.solver import Answer
+from engine.lowered import Comparison, LoweredPolicy, LoweredRule, NodeKind
+from engine.prove.finding import Finding, found
+from engine.prove.region import literal_words
+from engine.prove.samples import Witnessed
+from engine.prove.variant import Variant
+from engine.verbs.terms import atoms_of_node
+
+
+def check_conditions(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
+    """Find unreachable rules, and parts of conditions that are always true or always false."""
+    policy = variant.lowered
+    dead: set[int] = set()
+    for rule in policy.rules:
+        if _never(variant, seen, rule.when):
+            dead.add(rule.when)
+            yield _unreachable(variant, rule)
+    tops = {rule.when for rule in policy.rules} | {rule.when_entry for rule in policy.rules}
+    told: set[int] = set()
+    for owner, top, whole in _owners(policy):
+        if top in dead:
+            continue
+        parts = list(_parts(policy, top, whole=whole and top not in tops))
+        for node in parts:
+            if node in told or told.intersection(_below(policy, node) - {node}):
+                continue
+            span = _span(policy, node)
+            words = _words(policy, node)
+            if not seen.true[node] and variant.ask(variant.terms.node(node).true) is Answer.IMPOSSIBLE:
+                told |= _below(policy, node)
+                yield found(variant, "always-false", f"{owner}: '{words}' can never be true", span)
+            elif not seen.false[node] and variant.ask(variant.terms.node(node).false) is Answer.IMPOSSIBLE:
+                told |= _below(policy, node)
+                yield found(variant, "always-true", f"{owner}: '{words}' is always true", span)
+
+
+def _unreachable(variant: Variant, rule: LoweredRule) -> Finding:
+    atoms = atoms_of_node(variant.lowered, rule.when)
+    formulas = [variant.terms.atom(index).true for index in atoms]
+    core = variant.least_core([variant.terms.node(rule.when).true, *formulas])
+    clash = [
+        variant.lowered.atoms[index].text
+        for index, formula in zip(atoms, formulas, strict=True)
+        if core is not None and any(formula is one for one in core)
+    ]
+    why = f": {' and '.join(clash)} cannot be true together" if len(clash) > 1 else ""
+    return found(variant, "unreachable-rule", f"rule '{rule.name}' can never be true{why}", rule.span)
+
+
+def _never(variant: Variant, seen: Witnessed, node: int) -> bool:
+    if seen.true[node] or variant.lowered.nodes[node].kind is NodeKind.CONSTANT:
+        return False
+    return variant.ask(variant.terms.node(node).true) is Answer.IMPOSSIBLE
+
+
+def _owners(policy: LoweredPolicy) -> Iterator[tuple[str, int, bool]]:
+    """Yield every condition with what it belongs to, and whether the whole of it is looked at, too."""
+    for rule in policy.rules:
+        yield f"rule '{rule.name}'", rule.when, False
+    for gate in policy.gates:
+        if not gate.reserved:
+            yield f"gate '{gate.name}'", gate.when, True
+    for signal in policy.signals:
+        for vote in signal.votes:
+            for side in (vote.buy, vote.sell):
+                if side >= 0:
+                    yield f"vote '{vote.name}' of '{signal.name}'", side, True
+
+
+def _parts(policy: LoweredPolicy, node: int, *, whole: bool) -> Iterator[int]:
+    """Yield a condition and its parts that are no constants, the larger first."""
+    lowered = policy.nodes[node]
+    if lowered.kind is NodeKind.CONSTANT:
+        return
+    if whole:
+        yield node
+    for child in lowered.children:
+        yield from _parts(policy, child, whole=lowered.kind is not NodeKind.NOT)
+
+
+def _below(policy: LoweredPolicy, node: int) -> set[int]:
+    return {node}.union(*(_below(policy, child) for child in policy.nodes[node].children))
+
+
+def _span(policy: LoweredPolicy, node: int) -> Span:
+    spans = [policy.atoms[index].span for index in atoms_of_node(policy, node)]
+    return Span(min(span.start for span in spans), max(span.end for span in spans))
+
+
+def _words(policy: LoweredPolicy, node: int) -> str:
+    """Return a condition as the policy would write it."""
+    lowered = policy.nodes[node]
+    if lowered.kind is NodeKind.ATOM:
+        atom = policy.atoms[lowered.atom]
+        return literal_words(atom, Comparison(atom.comparison)) if atom.steps_per_unit == 0 else atom.text
+    if lowered.kind is NodeKind.CONSTANT:
+        return "true" if lowered.atom == Truth.TRUE else "false"
+    parts = [_words(policy, child) for child in lowered.children]
+    if lowered.kind is NodeKind.NOT:
+        return f"not {parts[0]}" if " " not in parts[0] else f"not ({parts[0]})"
+    if lowered.kind is NodeKind.ALL:
+        return " and ".join(f"({part})" if " or " in part else part for part in parts)
+    return " or ".join(parts)

@@ -1,0 +1,365 @@
+"""Exits that do not come about: overruled, vetoed, at their level, or out of reach for a whole position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from engine.codes import Action, Disposition, Truth
+from engine.errors import Span
+from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation, some
+from engine.lowered import LoweredGate, Selection, SlotOrigin
+from engine.prove.example import Outcome, example
+from engine.prove.finding import Finding, found
+from engine.prove.region import Literal, Region, conditions, decisive_atoms, region_around
+from engine.prove.variant import Variant
+from engine.verbs.terms import atoms_of_node, slots_of_node, slots_of_term
+from engine.vocabulary import FACTS, SESSION, Family, Varies
+
+_VENUE: Final = frozenset(fact.name for fact in FACTS.values() if fact.family is Family.CALENDAR) | {
+    "quote_age",
+    "quote_state",
+}
+"""What says whether the venue would take an order now: an exit may wait for it."""
+_WORTH_ROUNDING: Final = 10
+"""Of less money than this, half of it may round to nothing, and a level to all of it."""
+_CALM: Final = "with a fresh quote, in a regular session"
+
+
+def check_exits(variant: Variant) -> Iterator[Finding]:
+    """Find everything that keeps an exit from selling."""
+    if variant.lowered.selection is Selection.BY_PRIORITY:
+        yield from _overruled(variant)
+    else:
+        yield from _entries_beside_exits(variant)
+    yield from _closed_gates(variant)
+    yield from _lost_exits(variant)
+    yield from _traps(variant)
+
+
+def _sendable(variant: Variant) -> list[Formula]:
+    """The venue would take an order: the session is regular, the quote new, equity not estimated."""
+    said: list[Formula] = [variant.in_order]
+    for name, value in (
+        ("session", SESSION.words.index("regular")),
+        ("quote_age", 0),
+        ("equity_estimated", 0),
+    ):
+        variable = variant.snapshot.find(name)
+        if variable is not None:
+            said.append(variable.value == value)
+    worth = variant.terms.variable(variant.lowered.slot("position_value"))
+    said.append(implies(variant.held, worth.value >= _WORTH_ROUNDING * worth.slot.steps_per_unit))
+    said += [
+        negation(variable.value)
+        for variable in variant.snapshot.variables.values()
+        if variable.slot.origin is SlotOrigin.ONCE
+    ]
+    return said
+
+
+# --- overruled --------------------------------------------------------------------------------
+
+
+def _overruled(variant: Variant) -> Iterator[Finding]:
+    """Under by_priority something that leaves more of the position wins over a standing exit."""
+    rules, candidates = variant.lowered.rules, variant.terms.candidates
+    for index, rule in enumerate(rules):
+        exits = [
+            other
+            for other in variant.rules(Action.SELL)
+            if other > index
+            and (rule.action is not Action.SELL or rule.size not in (None, rules[other].size))
+        ]
+        meeting = {other: every((candidates[index].wins, candidates[other].stands)) for other in exits}
+        if not meeting or variant.ask(some(meeting.values()), *_sendable(variant)) is not Answer.POSSIBLE:
+            continue
+        model = variant.model()
+        other = next(one for one, formula in meeting.items() if model.truth(formula))
+        where = region_around(variant, model, meeting[other], given=_sendable(variant))
+
+        def confirms(outcome: Outcome, index: int = index, other: int = other) -> bool:
+            return outcome.decision.rule == index and outcome.decision.dispositions[other] in (
+                Disposition.OUTRANKED,
+                Disposition.CONCURRED,
+            )
+
+        shown = example(variant, [meeting[other], *_sendable(variant)], confirms)
+        if shown is not None:
+            what = {Action.BUY: "entry", Action.SELL: "trim", Action.HOLD: "hold"}[rule.action]
+            message = f"{what} '{rule.name}' wins while exit '{rules[other].name}' stands"
+            hint = "give exits the higher priority, or write  selection: exits_first"
+            yield found(
+                variant, "exit-overruled", message, rule.span, hint, region=where, example=shown, given=_CALM
+            )
+
+
+def _entries_beside_exits(variant: Variant) -> Iterator[Finding]:
+    """An entry is true while an exit is: the exit wins, and the two disagree about the market."""
+    rules, candidates = variant.lowered.rules, variant.terms.candidates
+    for index in variant.rules(Action.BUY):
+        for other in variant.rules(Action.SELL):
+            fault = every((candidates[index].matches, candidates[other].stands))
+            if variant.ask(fault, *_sendable(variant)) is not Answer.POSSIBLE:
+                continue
+            where = region_around(variant, variant.model(), fault, given=_sendable(variant))
+
+            def confirms(outcome: Outcome, index: int = index, other: int = other) -> bool:
+                truths = outcome.decision.truths
+                return truths[index] == Truth.TRUE and truths[other] == Truth.TRUE
+
+            shown = example(variant, [fault, *_sendable(variant)], confirms)
+            if shown is not None:
+                message = f"entry '{rules[index].name}' is proposed while exit '{rules[other].name}' stands"
+                yield found(
+                    variant,
+                    "entry-against-exit",
+                    message,
+                    rules[index].span,
+                    region=where,
+                    example=shown,
+                    given=_CALM,
+                )
+                break
+
+
+# --- gates ------------------------------------------------------------------------------------
+
+
+def _closed_gates(variant: Variant) -> Iterator[Finding]:
+    """A gate that is no matter of the venue keeps exits from selling while they could be sent."""
+    for index, gate in enumerate(variant.lowered.gates):
+        if gate.reserved or not (gate.vetoes_sell or gate.vetoes_protective) or _of_the_venue(variant, gate):
+            continue
+        stopped = [
+            rule
+            for rule in variant.rules(Action.SELL)
+            if variant.ask(_vetoed(variant, rule, index), *_sendable(variant)) is Answer.POSSIBLE
+        ]
+        protective = [rule for rule in stopped if variant.lowered.rules[rule].protective]
+        if not stopped:
+            continue
+        rule = (protective or stopped)[0]
+        fault = _vetoed(variant, rule, index)
+        if variant.ask(fault, *_sendable(variant)) is not Answer.POSSIBLE:
+            continue
+        atoms = atoms_of_node(variant.lowered, gate.when)
+        where = region_around(variant, variant.model(), fault, given=_sendable(variant), prefer=atoms)
+
+        def confirms(outcome: Outcome, rule: int = rule, index: int = index) -> bool:
+            return (
+                outcome.decision.dispositions[rule] == Disposition.VETOED
+                and outcome.decision.causes[rule] == index
+            )
+
+        shown = example(variant, [fault, *_sendable(variant)], confirms)
+        if shown is None:
+            continue
+        names = ", ".join(f"'{variant.lowered.rules[one].name}'" for one in (protective or stopped))
+        code = "gate-vetoes-protective" if protective else "gate-vetoes-exit"
+        what = "protective " if protective else ""
+        message = f"gate '{gate.name}' keeps {what}{names} from selling"
+        yield found(variant, code, message, gate.span, region=where, example=shown, given=_CALM)
+
+
+def _vetoed(variant: Variant, rule: int, gate: int) -> Formula:
+    return some(veto for index, veto in variant.terms.candidates[rule].vetoed_by if index == gate)
+
+
+def _of_the_venue(variant: Variant, gate: LoweredGate) -> bool:
+    """Say whether a gate asks only whether the venue would take an order, and on what quote."""
+    names = {variant.lowered.slots[slot].name for slot in slots_of_node(variant.lowered, gate.when)}
+    return names <= _VENUE
+
+
+# --- exits that are true and sell nothing -----------------------------------------------------
+
+
+def _lost_exits(variant: Variant) -> Iterator[Finding]:
+    """An exit is true, nothing else decides, and nothing is sold."""
+    terms, rules = variant.terms, variant.lowered.rules
+    nothing = every(
+        (
+            *(
+                negation(candidate.wins)
+                for candidate, rule in zip(terms.candidates, rules, strict=True)
+                if rule.action is not Action.SELL
+            ),
+            *(negation(terms.candidates[index].acts) for index in variant.rules(Action.SELL)),
+        )
+    )
+    sent = [implies(terms.candidates[index].wins, terms.sent(index)) for index in variant.rules(Action.SELL)]
+    for index in variant.rules(Action.SELL):
+        matches = terms.candidates[index].matches
+        protected = [
+            negation(_vetoed(variant, index, gate))
+            for gate, lowered in enumerate(variant.lowered.gates)
+            if lowered.vetoes_protective and rules[index].protective
+        ]
+        fault = every((matches, nothing))
+        given = [*_sendable(variant), *sent, *_venue_open(variant), *protected]
+        if variant.ask(fault, *given) is not Answer.POSSIBLE:
+            continue
+        atoms = atoms_of_node(variant.lowered, rules[index].when)
+        where = region_around(variant, variant.model(), fault, given=given, prefer=atoms)
+
+        def confirms(outcome: Outcome, index: int = index) -> bool:
+            decision = outcome.decision
+            return decision.truths[index] == Truth.TRUE and decision.action is Action.HOLD
+
+        shown = example(variant, [fault, *given], confirms)
+        if shown is None:
+            continue
+        message = (
+            f"exit '{rules[index].name}' can be true and nothing is sold{_why(shown.outcome, index, variant)}"
+        )
+        yield found(
+            variant, "lost-exit", message, rules[index].span, region=where, example=shown, given=_CALM
+        )
+
+
+def _venue_open(variant: Variant) -> list[Formula]:
+    """The gates that ask only about the venue are open."""
+    return [
+        variant.terms.node(gate.when).false
+        for gate in variant.lowered.gates
+        if not gate.reserved and _of_the_venue(variant, gate)
+    ]
+
+
+def _why(outcome: Outcome, index: int, variant: Variant) -> str:
+    settled, cause = outcome.decision.dispositions[index], outcome.decision.causes[index]
+    if settled == Disposition.VETOED:
+        return f": gate '{variant.lowered.gates[cause].name}' vetoes it"
+    return f": {Disposition(settled).word.replace('_', ' ')}" if settled else ""
+
+
+# --- traps ------------------------------------------------------------------------------------
+
+
+def _traps(variant: Variant) -> Iterator[Finding]:
+    """Find positions that nothing sells, whatever market and clock do.
+
+    Sought are situations that sell.  What each needs of the account, generalised, is ruled out for the next;
+    when none is left, every position that meets none of these needs is a trap.
+    """
+    sells = variant.terms.decides(Action.SELL)
+    given = [variant.in_order, variant.held]
+    if not variant.rules(Action.SELL):
+        return
+    needs: list[list[_Need]] = []
+    excluded: list[Formula] = []
+    while (answer := variant.ask(sells, *given, *excluded)) is Answer.POSSIBLE:
+        need = _account_needs(variant, variant.model(), sells, given)
+        if not need or len(needs) == _MOST_NEEDS:
+            return  # the market alone can make it sell
+        needs.append(need)
+        excluded.append(some(negation(one.formula) for one in need))
+    if answer is not Answer.IMPOSSIBLE or variant.ask(*given, *excluded) is not Answer.POSSIBLE:
+        return
+    matches = [variant.terms.candidates[index].matches for index in variant.rules(Action.SELL)]
+    tempted = [every(matches), some(matches), True]
+    asked = next(one for one in tempted if variant.ask(*given, *excluded, one) is Answer.POSSIBLE)
+    model = variant.model()
+    unmet = [next(one for one in need if not model.truth(one.formula)) for need in needs]
+    literals = dict.fromkeys(
+        Literal(one.literal.atom, not one.literal.holds) for one in unmet if one.literal is not None
+    )
+    words = [
+        *conditions(variant.lowered, literals),
+        *dict.fromkeys(one.otherwise for one in unmet if one.literal is None),
+    ]
+    where = Region(tuple(literals), ("held", *words))
+    shown = example(
+        variant,
+        [*given, *excluded, asked],
+        lambda outcome: (
+            outcome.decision.action is not Action.SELL and bool(outcome.vector.situation.quantity)
+        ),
+    )
+    if shown is None:
+        return
+    message = f"nothing ever sells a position while {' and '.join(words) or 'held'}"
+    yield found(
+        variant,
+        "trap",
+        message,
+        _blamed(variant, literals),
+        region=where,
+        example=shown,
+        given="whatever market and clock do",
+    )
+
+
+_MOST_NEEDS: Final = 24
+
+
+class _Need(NamedTuple):
+    """Something about the account that a sell needs; ``otherwise`` says in words that it is not so."""
+
+    formula: Formula
+    literal: Literal | None
+    otherwise: str
+
+
+def _account_needs(variant: Variant, model: Model, sells: Formula, given: list[Formula]) -> list[_Need]:
+    """Return what a situation that sells needs of the facts that neither market nor clock moves.
+
+    Of all that makes it sell, what the market and the clock can bring about is kept rather than what they
+    cannot.
+    """
+    own = {atom for atom in decisive_atoms(variant.form.lowered) if _is_fixed(variant, atom)}
+    literals = [
+        Literal(atom, model.truth(variant.terms.atom(atom).true))
+        for atom in decisive_atoms(variant.form.lowered)
+    ]
+    needs = [_Need(_formula(variant, one), one, "") for one in literals if one.atom in own]
+    needs += [
+        _Need(moves if model.truth(moves) else negation(moves), None, _at_level(variant, index))
+        for index, moves in variant.terms.moves.items()
+        if variant.lowered.rules[index].action is Action.SELL
+    ]
+    movable = [_formula(variant, one) for one in literals if one.atom not in own]
+    helping = [one if model.truth(one) else negation(one) for one in variant.terms.helping.values()]
+    would_exit = [one if model.truth(one) else negation(one) for one in variant.terms.would_exit.values()]
+    with variant.solver.supposing(negation(sells), *given):
+        core = variant.least_core([*movable, *helping, *would_exit, *(need.formula for need in needs)])
+    kept = {id(formula) for formula in core or ()}
+    return [need for need in needs if id(need.formula) in kept]
+
+
+def _at_level(variant: Variant, index: int) -> str:
+    return f"position_value is at the level of '{variant.lowered.rules[index].name}'"
+
+
+def _formula(variant: Variant, literal: Literal) -> Formula:
+    truth = variant.terms.atom(literal.atom)
+    return truth.true if literal.holds else truth.false
+
+
+def _is_fixed(variant: Variant, atom: int) -> bool:
+    """Say whether a comparison reads only facts that stay as they are while nothing is ordered."""
+    lowered = variant.form.lowered.atoms[atom]
+    slots = {*slots_of_term(lowered.left), *slots_of_term(lowered.right)}
+    return all(_stays(variant, slot) for slot in slots)
+
+
+def _stays(variant: Variant, slot: int) -> bool:
+    lowered = variant.form.lowered.slots[slot]
+    if lowered.origin is SlotOrigin.ONCE:
+        return True
+    fact = FACTS.get(lowered.name) if lowered.origin is SlotOrigin.VOCABULARY else None
+    return fact is not None and fact.varies in (Varies.ACCOUNT, Varies.FIXED)
+
+
+def _blamed(variant: Variant, unmet: Iterable[Literal]) -> Span:
+    """Return the place of the gate, or else of the rule, that asks for what the position has not."""
+    atoms = {literal.atom for literal in unmet}
+    for gate in variant.lowered.gates:
+        if not gate.reserved and atoms.intersection(atoms_of_node(variant.lowered, gate.when)):
+            return gate.span
+    sells = [variant.lowered.rules[index] for index in variant.rules(Action.SELL)]
+    for rule in sells:
+        if atoms.intersection(atoms_of_node(variant.lowered, rule.when)):
+            return rule.span
+    return sells[0].span

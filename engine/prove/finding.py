@@ -1,0 +1,69 @@
+"""Findings of the prover: a problem in its place, where in the facts it is, and a situation that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from engine.errors import Problem, Span
+from engine.language.finding_codes import finding
+from engine.prove.example import Example
+from engine.prove.region import Region
+from engine.prove.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A finding of one or several variants; ``symbols`` are those that have it.
+
+    ``region`` says where, in the policy's words; ``example`` is one situation there, and None where the
+    finding is that there is none.
+    """
+
+    problem: Problem
+    symbols: tuple[str, ...]
+    region: Region | None = None
+    example: Example | None = None
+    given: str = ""  # what is taken for granted, in words
+
+
+def found(
+    variant: Variant,
+    code: str,
+    message: str,
+    span: Span,
+    hint: str = "",
+    *,
+    region: Region | None = None,
+    example: Example | None = None,
+    given: str = "",
+) -> Finding:
+    """Return a finding of a registered kind in a variant."""
+    return Finding(finding(code, message, span, hint), variant.symbols, region, example, given)
+
+
+def merged(findings: Iterable[Finding], symbols: int) -> list[Finding]:
+    """Put findings of several variants together; say for whom they are where it is not for all ``symbols``.
+
+    Where the same is said of two variants, the first with an example stands for both.
+    """
+    together: dict[tuple[str, Span, str], Finding] = {}
+    for one in findings:
+        key = (one.problem.code, one.problem.span, one.problem.message)
+        first = together.get(key)
+        if first is None:
+            together[key] = one
+            continue
+        shown = one if first.example is None and one.example is not None else first
+        names = tuple(dict.fromkeys((*first.symbols, *one.symbols)))
+        together[key] = replace(shown, symbols=names)
+    return [_for_whom(one, symbols) for one in together.values()]
+
+
+def _for_whom(one: Finding, symbols: int) -> Finding:
+    if len(one.symbols) == symbols:
+        return one
+    shown = ", ".join(one.symbols[:3])
+    more = len(one.symbols) - 3
+    whom = shown if more <= 0 else f"{shown} and {more} more"
+    return replace(one, problem=replace(one.problem, message=f"{one.problem.message} (for {whom})"))

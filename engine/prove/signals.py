@@ -1,0 +1,118 @@
+"""Directional signals that come to nothing, or are traded against."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from engine.codes import Action, Disposition, Side
+from engine.errors import Severity, Span
+from engine.evaluate.solver import Answer, Formula, every, negation, some
+from engine.lowered import LoweredPolicy
+from engine.prove.example import Outcome, example
+from engine.prove.finding import Finding, found
+from engine.prove.region import Region, region_around
+from engine.prove.variant import Variant
+from engine.verbs.terms import atoms_of_node
+
+
+def check_signals(variant: Variant, promised: frozenset[tuple[int, int]]) -> Iterator[Finding]:
+    """Find signals that can be lost, and buys against a SELL.
+
+    ``promised`` are sides of signals of which a promise says when they are acted upon: that others come to
+    nothing is then known, and only information.
+    """
+    for index, span in enumerate(_spans(variant.lowered)):
+        for side in (Side.SELL, Side.BUY):
+            yield from _lost(variant, index, side, span, known=(index, int(side)) in promised)
+        yield from _against(variant, index)
+
+
+def _spans(policy: LoweredPolicy) -> list[Span]:
+    return [signal.span for signal in policy.signals]
+
+
+def _name(variant: Variant, index: int) -> str:
+    return variant.lowered.signals[index].name
+
+
+def _is(variant: Variant, index: int, side: Side) -> Formula:
+    slots = variant.lowered.signals[index].slots
+    value = variant.terms.variable(slots[0])
+    return every((value.known, value.value == int(side)))
+
+
+def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) -> Iterator[Finding]:
+    """A signal is lost where it could be acted upon, no rule takes it up, and no rule does the same."""
+    action = Action.SELL if side is Side.SELL else Action.BUY
+    rules = variant.rules(action)
+    could = variant.held if side is Side.SELL else negation(variant.held)
+    matches = [variant.terms.candidates[rule].matches for rule in rules]
+    fault = every((_is(variant, index, side), could, negation(some(matches))))
+    if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
+        return
+    adopting = [rule for rule in rules if (index, int(side)) in variant.lowered.rules[rule].adopts]
+    atoms = [
+        atom for rule in adopting for atom in atoms_of_node(variant.lowered, variant.lowered.rules[rule].when)
+    ]
+    where = region_around(variant, variant.model(), fault, given=[variant.in_order], prefer=atoms)
+
+    def confirms(outcome: Outcome) -> bool:
+        lost = outcome.decision.signal_dispositions[index] == Disposition.NOT_ADOPTED
+        return lost and outcome.decision.action is not action
+
+    shown = example(variant, [fault, variant.in_order], confirms)
+    if shown is None:
+        return
+    clause = _losing_clause(variant, where, set(atoms))
+    message = f"a {side.name} of '{_name(variant, index)}' can come to nothing"
+    if not adopting:
+        message += ": no rule acts on it"
+    elif clause:
+        names = " and ".join(f"'{variant.lowered.rules[rule].name}'" for rule in adopting)
+        message += f": {names} {'drops' if len(adopting) == 1 else 'drop'} it where {clause}"
+    place = variant.lowered.rules[adopting[0]].span if adopting else span
+    one = found(variant, "lost-signal", message, place, region=where, example=shown)
+    if known or side is Side.BUY:
+        one = replace(one, problem=replace(one.problem, severity=Severity.INFORMATION))
+    yield one
+
+
+def _losing_clause(variant: Variant, where: Region | None, atoms: set[int]) -> str:
+    """Return the conditions of the adopting rules that are false in a region."""
+    if where is None:
+        return ""
+    sides = {
+        atom
+        for signal in variant.lowered.signals
+        for atom, lowered in enumerate(variant.lowered.atoms)
+        if lowered.text.startswith(f"{signal.name}.side")
+    }
+    kept = tuple(literal for literal in where.literals if literal.atom in atoms - sides and not literal.holds)
+    return where.restricted(variant.lowered, kept)
+
+
+def _against(variant: Variant, index: int) -> Iterator[Finding]:
+    """A buy is decided while the signal says to sell."""
+    for rule in variant.rules(Action.BUY):
+        fault = every((_is(variant, index, Side.SELL), variant.terms.candidates[rule].wins))
+        if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
+            continue
+        where = region_around(
+            variant,
+            variant.model(),
+            fault,
+            given=[variant.in_order],
+            beside=list(variant.terms.would_exit.values()),
+        )
+
+        def confirms(outcome: Outcome, rule: int = rule) -> bool:
+            side = outcome.values[variant.lowered.signals[index].slots[0]]
+            return outcome.decision.rule == rule and side == Side.SELL
+
+        acts = every((fault, variant.terms.candidates[rule].acts))
+        shown = example(variant, [acts, variant.in_order], confirms)
+        if shown is not None:
+            lowered = variant.lowered.rules[rule]
+            message = f"entry '{lowered.name}' buys while '{_name(variant, index)}' says SELL"
+            yield found(variant, "entry-against-signal", message, lowered.span, region=where, example=shown)
