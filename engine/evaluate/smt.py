@@ -285,9 +285,13 @@ class _Terms:
         if (term, k) not in self._operands:
             computed = self.real(term)
             q = integer(self.snapshot.fresh("computed"))
-            error = Fraction(min(computed.largest, 1e30)) * k * _FLOAT_ERROR
             exact = as_real(k) * as_real(computed.value)
-            self.snapshot.constraints += _within(as_real(q), exact, Fraction(1, 2) + error)
+            error: Number = Fraction(min(computed.largest, 1e30)) * k * _FLOAT_ERROR
+            if not _adds(term):  # then no number met on the way is beyond the last one, relative to its error
+                size = exact if computed.low >= 0 else choice(exact >= 0, exact, -exact)
+                error = size * as_real(_FLOAT_ERROR)
+            band = as_real(Fraction(1, 2)) + as_real(error)
+            self.snapshot.constraints += _within(as_real(q), exact, band)
             self.snapshot.firm += _within(as_real(q), exact, Fraction(499, 1000))
             self._operands[term, k] = computed.known, q
         return self._operands[term, k]
@@ -404,7 +408,17 @@ class _Terms:
         return reached
 
 
-def _within(number: Number, exact: Number, band: Fraction) -> list[Formula]:
+def _adds(term: Term) -> bool:
+    """Say whether a term adds or takes a logarithm: then its error may be large beside its value."""
+    if not isinstance(term, ArithmeticTerm):
+        return isinstance(term, StepTerm) and _adds(term.by)
+    return term.operator in _ADDING or any(_adds(operand) for operand in term.operands)
+
+
+_ADDING: Final = (Operator.ADD, Operator.SUBTRACT, Operator.LOGARITHM)
+
+
+def _within(number: Number, exact: Number, band: Number) -> list[Formula]:
     """Two numbers differ by no more than a band."""
     return [number <= exact + as_real(band), number >= exact - as_real(band)]
 
@@ -713,7 +727,8 @@ class PolicyTerms(Conditions):
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )
         self.exits_first = policy.selection is Selection.EXITS_FIRST
-        self.after: Conditions | None = None
+        self._first_gain: Number | None = None
+        self._after: dict[object, Conditions] = {}  # by what is ordered
         self.moves: dict[int, Formula] = {}  # by rule with a size: its order is not at its level already
         self.helping: dict[int, Formula] = {}  # by rule: what is left open of its order
         self.would_exit: dict[int, Formula] = {}
@@ -938,20 +953,31 @@ class PolicyTerms(Conditions):
 
     def _try_entries(self, would_exit: dict[int, Formula], unknown: dict[int, Formula]) -> None:
         """An entry is made only if no exit's condition is true or Unknown on the facts after it."""
-        if not would_exit:
-            return
-        self.after = Conditions(self.policy, self.snapshot, self._after_entry())
         exits = [rule for rule in self.policy.rules if rule.action is Action.SELL]
-        truths = [self.after.node(rule.when_entry) for rule in exits]
-        none = every(truth.false for truth in truths)
-        one = some(truth.true for truth in truths)
         for index, exits_after in would_exit.items():
             candidate = self.candidates[index]
+            after = self.after_entry(index)
+            assert after is not None, "would-exit is asked of entries only"
+            truths = [after.node(rule.when_entry) for rule in exits]
+            none = every(truth.false for truth in truths)
             self.snapshot.constraints.append(implies(candidate.acts, none))
-            self.snapshot.constraints.append(implies(exits_after, one))
+            self.snapshot.constraints.append(implies(exits_after, some(truth.true for truth in truths)))
             if index in unknown:
                 maybe = some(truth.unknown for truth in truths)
                 self.snapshot.constraints.append(implies(unknown[index], maybe))
+
+    def after_entry(self, rule: int) -> Conditions | None:
+        """Return the conditions on the facts after an entry; None where no exit is tried on them.
+
+        Entries that order the same lead to the same facts; others share what does not depend on the size.
+        """
+        lowered = self.policy.rules[rule]
+        if not self.exits_first or lowered.action is not Action.BUY:
+            return None
+        key = (lowered.size, lowered.size_measure, lowered.additive, lowered.min_step)
+        if key not in self._after:
+            self._after[key] = Conditions(self.policy, self.snapshot, self._after_entry())
+        return self._after[key]
 
     def _after_entry(self) -> dict[int, Variable]:
         """Return the facts that an entry changes, as they may be after it (``verbs.decide.after_entry``)."""
@@ -988,8 +1014,10 @@ class PolicyTerms(Conditions):
         entry = new("entry_price")
         if entry:
             snapshot.constraints.append(implies(every((empty, ask.known)), entry[1] == ask.value))
-        if made := new("gain"):  # the bid is never above the ask
-            snapshot.constraints.append(implies(empty, made[1] <= 0))
+        if made := new("gain"):  # the bid is never above the ask; of a first entry it is one for all sizes
+            if self._first_gain is None:
+                self._first_gain = made[1]
+            snapshot.constraints.append(implies(empty, every((made[1] <= 0, made[1] == self._first_gain))))
         peak = new("peak_price")
         if entry and peak:
             snapshot.constraints += [implies(first, peak[1] == entry[1]), peak[1] >= entry[1]]

@@ -17,7 +17,8 @@ from engine.prove.variant import Variant
 def check_choice(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
     """Find shadowed rules, entries that always exit, priorities that decide, and gaps."""
     for index in range(len(variant.lowered.rules)):
-        if index not in seen.won:
+        # A sample knows nothing of what follows an entry.
+        if index not in seen.won or _rule(variant, index).action is Action.BUY:
             yield from _never_decides(variant, index)
     for index in range(len(variant.lowered.rules)):
         yield from _priority_decides(variant, index)
@@ -37,21 +38,27 @@ def _never_decides(variant: Variant, index: int) -> Iterator[Finding]:
         return
     if variant.ask(candidate.matches, variant.in_order) is not Answer.POSSIBLE:
         return  # unreachable, which is told
-    if rule.action is Action.BUY and variant.terms.after is not None:
-        exits = [_rule(variant, other).when_entry for other in variant.rules(Action.SELL)]
-        stays = [variant.terms.after.node(node).false for node in exits]
-        if variant.ask(candidate.matches, variant.in_order, *stays) is Answer.IMPOSSIBLE:
-            yield _always_exits(variant, index)
-            return
-    if variant.ask(candidate.wins, variant.in_order) is Answer.IMPOSSIBLE:
+    stays = _stays(variant, index)
+    if stays and variant.ask(candidate.matches, variant.in_order, *stays) is Answer.IMPOSSIBLE:
+        yield _always_exits(variant, index)
+        return
+    decides = candidate.acts if rule.action is Action.BUY else candidate.wins
+    if variant.ask(decides, variant.in_order) is Answer.IMPOSSIBLE:
         yield _shadowed(variant, index)
+
+
+def _stays(variant: Variant, index: int) -> list[Formula]:
+    """Return, exit by exit, that it is false on the facts after an entry."""
+    after = variant.terms.after_entry(index)
+    if after is None:
+        return []
+    return [after.node(_rule(variant, other).when_entry).false for other in variant.rules(Action.SELL)]
 
 
 def _always_exits(variant: Variant, index: int) -> Finding:
     rule = _rule(variant, index)
     sells = variant.rules(Action.SELL)
-    assert variant.terms.after is not None
-    stays = [variant.terms.after.node(_rule(variant, other).when_entry).false for other in sells]
+    stays = _stays(variant, index)
     core = variant.least_core([variant.terms.candidates[index].matches, variant.in_order, *stays]) or []
     names = [
         f"'{_rule(variant, other).name}'"
@@ -75,7 +82,8 @@ def _shadowed(variant: Variant, index: int) -> Finding:
     loses = [negation(variant.terms.candidates[other].wins) for other in others]
     gates = [(gate, negation(veto)) for gate, veto in candidate.vetoed_by]
     open_gates = [formula for _, formula in gates]
-    core = variant.least_core([candidate.matches, variant.in_order, *loses, *open_gates]) or []
+    stays = _stays(variant, index)
+    core = variant.least_core([candidate.matches, variant.in_order, *loses, *open_gates, *stays]) or []
     kept = {id(formula) for formula in core}
     rules = [
         f"'{_rule(variant, other).name}'"
@@ -117,7 +125,7 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
     higher, lower = _rule(variant, index), _rule(variant, other)
     message = (
         f"'{higher.name}' decides over '{lower.name}' by its priority alone: "
-        f"{_proposes(higher)}, not {_proposes(lower)}"
+        f"{_proposes(variant, higher)}, not {_proposes(variant, lower)}"
     )
     where = region_around(
         variant, model, fault, given=[variant.in_order], beside=list(variant.terms.would_exit.values())
@@ -146,12 +154,8 @@ def _differ(variant: Variant, one: int, other: int) -> bool:
     return a.action is not b.action or not same_order
 
 
-def _proposes(rule: LoweredRule) -> str:
-    if rule.action is Action.HOLD:
-        return "to hold"
-    if rule.size is None:
-        return "to sell all"
-    return f"to {rule.action.name.lower()} {'more' if rule.additive else 'to its level'}"
+def _proposes(variant: Variant, lowered: LoweredRule) -> str:
+    return next(f"'{rule.then_text}'" for rule in variant.policy.rules if rule.name == lowered.name)
 
 
 # --- gaps -------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def check_conditions(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
 def _unreachable(variant: Variant, rule: LoweredRule) -> Finding:
     atoms = atoms_of_node(variant.lowered, rule.when)
     formulas = [variant.terms.atom(index).true for index in atoms]
-    core = variant.least_core([variant.terms.node(rule.when).true, *formulas])
+    core = variant.least_core(formulas)
     clash = [
         variant.lowered.atoms[index].text
         for index, formula in zip(atoms, formulas, strict=True)

@@ -188,16 +188,13 @@ def _lost_exits(variant: Variant) -> Iterator[Finding]:
             *(negation(terms.candidates[index].acts) for index in variant.rules(Action.SELL)),
         )
     )
-    sent = [implies(terms.candidates[index].wins, terms.sent(index)) for index in variant.rules(Action.SELL)]
+    sells = variant.rules(Action.SELL)
+    sent = [implies(terms.candidates[index].wins, terms.sent(index)) for index in sells]
+    moving = [terms.moves[index] for index in sells if index in terms.moves]
     for index in variant.rules(Action.SELL):
         matches = terms.candidates[index].matches
-        protected = [
-            negation(_vetoed(variant, index, gate))
-            for gate, lowered in enumerate(variant.lowered.gates)
-            if lowered.vetoes_protective and rules[index].protective
-        ]
         fault = every((matches, nothing))
-        given = [*_sendable(variant), *sent, *_venue_open(variant), *protected]
+        given = [*_sendable(variant), *sent, *moving, *_gates_open(variant)]
         if variant.ask(fault, *given) is not Answer.POSSIBLE:
             continue
         atoms = atoms_of_node(variant.lowered, rules[index].when)
@@ -218,12 +215,12 @@ def _lost_exits(variant: Variant) -> Iterator[Finding]:
         )
 
 
-def _venue_open(variant: Variant) -> list[Formula]:
-    """The gates that ask only about the venue are open."""
+def _gates_open(variant: Variant) -> list[Formula]:
+    """The gates that can stop an exit are open: what they keep from selling is told gate by gate."""
     return [
         variant.terms.node(gate.when).false
         for gate in variant.lowered.gates
-        if not gate.reserved and _of_the_venue(variant, gate)
+        if not gate.reserved and (gate.vetoes_sell or gate.vetoes_protective)
     ]
 
 
@@ -244,7 +241,8 @@ def _traps(variant: Variant) -> Iterator[Finding]:
     when none is left, every position that meets none of these needs is a trap.
     """
     sells = variant.terms.decides(Action.SELL)
-    given = [variant.in_order, variant.held]
+    estimated = variant.terms.variable(variant.lowered.slot("equity_estimated")).value
+    given = [variant.in_order, variant.held, estimated == 0]
     if not variant.rules(Action.SELL):
         return
     needs: list[list[_Need]] = []

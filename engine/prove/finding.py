@@ -45,19 +45,23 @@ def found(
 def merged(findings: Iterable[Finding], symbols: int) -> list[Finding]:
     """Put findings of several variants together; say for whom they are where it is not for all ``symbols``.
 
-    Where the same is said of two variants, the first with an example stands for both.
+    Where two variants have it in one place, what is clearer stands for both: with an example and a region.
     """
-    together: dict[tuple[str, Span, str], Finding] = {}
+    together: dict[tuple[str, Span], Finding] = {}
     for one in findings:
-        key = (one.problem.code, one.problem.span, one.problem.message)
+        key = (one.problem.code, one.problem.span)
         first = together.get(key)
         if first is None:
             together[key] = one
             continue
-        shown = one if first.example is None and one.example is not None else first
+        shown = max((first, one), key=_clarity)
         names = tuple(dict.fromkeys((*first.symbols, *one.symbols)))
         together[key] = replace(shown, symbols=names)
     return [_for_whom(one, symbols) for one in together.values()]
+
+
+def _clarity(one: Finding) -> int:
+    return (one.example is not None) + (one.region is not None)
 
 
 def _for_whom(one: Finding, symbols: int) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from engine.codes import Action
 from engine.evaluate.solver import Answer, Formula, every
@@ -10,6 +11,9 @@ from engine.lowered import LimitKind, LimitScope, LoweredLimit
 from engine.prove.finding import Finding, found
 from engine.prove.variant import Variant
 from engine.units import Measure
+
+_WORTH_ROUNDING_CENTS: Final = 1000
+"""Of sizes below this, two may round to the same although one is a multiple of the other."""
 
 
 def check_limits(variant: Variant) -> Iterator[Finding]:
@@ -53,7 +57,7 @@ def _size(variant: Variant, rule: int, limit: LoweredLimit) -> tuple[Formula, ob
     lowered = variant.lowered.rules[rule]
     known, size = variant.terms.size(rule)
     owned = variant.terms.variable(variant.lowered.slot("position_value"))
-    wins = every((variant.terms.candidates[rule].matches, known, owned.known))
+    wins = every((variant.terms.candidates[rule].matches, known, owned.known, size >= _WORTH_ROUNDING_CENTS))
     if lowered.additive:
         most = size + owned.value if limit.kind is LimitKind.EXPOSURE_AT_MOST else size
         return wins, most, most

@@ -1,4 +1,4 @@
-"""Everything the prover says of a policy: findings of all its variants, put together, and what was left open."""
+"""Everything the prover says of a policy: findings of all its variants together, and what was left open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[str], None]
 class Proved:
     """What was found, in the order of the file.
 
-    ``left_open`` says in words what was not settled within the budget; ``questions`` were asked of the solver.
+    ``left_open`` says in words what was not settled within the budget; so many ``questions`` were asked.
     """
 
     findings: tuple[Finding, ...]

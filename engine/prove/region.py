@@ -27,6 +27,10 @@ _OPPOSITE: Final = {
     Comparison.EQUAL: Comparison.NOT_EQUAL,
     Comparison.NOT_EQUAL: Comparison.EQUAL,
 }
+_STRICT: Final = {
+    Comparison.LESS_OR_EQUAL: Comparison.LESS,
+    Comparison.GREATER_OR_EQUAL: Comparison.GREATER,
+}
 _LOWER: Final = (Comparison.GREATER, Comparison.GREATER_OR_EQUAL)
 _UPPER: Final = (Comparison.LESS, Comparison.LESS_OR_EQUAL)
 
@@ -93,7 +97,8 @@ def region_around(
             if formula is not True and formula is not False and model.truth(formula):
                 literals[formula] = Literal(index, holds)
                 formulas.append(formula)
-    formulas += [one if model.truth(one) else negation(one) for one in beside if one not in (True, False)]
+    beside = [*beside, *variant.delivered]
+    formulas += [one if model.truth(one) else negation(one) for one in beside]
     with variant.solver.supposing(negation(fault), *given):
         core = variant.least_core(formulas)
     if core is None:
@@ -121,9 +126,19 @@ def constant_truth(policy: LoweredPolicy, node: int) -> Truth | None:
 def conditions(policy: LoweredPolicy, literals: Iterable[Literal]) -> list[str]:
     """Return literals in the policy's words; bounds of one number are told together, the tightest only."""
     found: dict[tuple[object, str], list[tuple[Comparison, Atom]]] = {}
-    for index, holds in literals:
+    compared = [
+        (index, policy.atoms[index].comparison if holds else _OPPOSITE[policy.atoms[index].comparison])
+        for index, holds in literals
+    ]
+    sides_of = {index: (policy.atoms[index].left, policy.atoms[index].right) for index, _ in compared}
+    unequal = {sides_of[index] for index, comparison in compared if comparison is Comparison.NOT_EQUAL}
+    bounded = {sides_of[index] for index, comparison in compared if comparison in _STRICT} & unequal
+    for index, comparison in compared:
         atom = policy.atoms[index]
-        comparison = atom.comparison if holds else _OPPOSITE[atom.comparison]
+        if sides_of[index] in bounded:  # x >= 2 and x != 2 is x > 2
+            if comparison is Comparison.NOT_EQUAL:
+                continue
+            comparison = _STRICT.get(comparison, comparison)
         side = "<" if comparison in _UPPER else ">" if comparison in _LOWER else f"={index}"
         key = (atom.left, side) if isinstance(atom.right, ConstantTerm) else (index, "")
         found.setdefault(key, []).append((comparison, atom))

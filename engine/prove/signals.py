@@ -64,7 +64,7 @@ def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) 
     shown = example(variant, [fault, variant.in_order], confirms)
     if shown is None:
         return
-    clause = _losing_clause(variant, where, set(atoms))
+    clause = _losing_clause(variant, where, adopting)
     message = f"a {side.name} of '{_name(variant, index)}' can come to nothing"
     if not adopting:
         message += ": no rule acts on it"
@@ -78,17 +78,17 @@ def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) 
     yield one
 
 
-def _losing_clause(variant: Variant, where: Region | None, atoms: set[int]) -> str:
-    """Return the conditions of the adopting rules that are false in a region."""
+def _losing_clause(variant: Variant, where: Region | None, adopting: list[int]) -> str:
+    """Return the conditions of a region that alone keep the adopting rules from being true."""
     if where is None:
         return ""
-    sides = {
-        atom
-        for signal in variant.lowered.signals
-        for atom, lowered in enumerate(variant.lowered.atoms)
-        if lowered.text.startswith(f"{signal.name}.side")
-    }
-    kept = tuple(literal for literal in where.literals if literal.atom in atoms - sides and not literal.holds)
+    matches = some(variant.terms.candidates[rule].matches for rule in adopting)
+    kept = []
+    for literal in where.literals:
+        truth = variant.terms.atom(literal.atom)
+        holds = truth.true if literal.holds else truth.false
+        if variant.ask(holds, matches) is Answer.IMPOSSIBLE:
+            kept.append(literal)
     return where.restricted(variant.lowered, kept)
 
 

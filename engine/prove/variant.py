@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from engine.codes import Action
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.evaluate.smt import PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Formula, Model, Solver, every, negation
+from engine.evaluate.solver import Answer, Budget, Formula, Model, Solver, every, implies, negation
 from engine.language.lower_promises import PromiseForm, lower_promises
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin
@@ -58,7 +58,13 @@ class Variant:
             if slot.origin not in _NO_FACTS:
                 self.snapshot.variable(slot)
         self.in_order: Formula = every(self._in_order())
-        """No built-in gate is closed: there is a quote, nothing is frozen, the agent is active."""
+        """No built-in gate is closed: there is a quote, nothing is frozen, the agent is active; and no dust."""
+        self.delivered: list[Formula] = [
+            variable.known
+            for variable in self.snapshot.variables.values()
+            if variable.slot.origin is SlotOrigin.FEED
+        ]
+        """By feed: it has delivered something."""
 
     def _in_order(self) -> Iterator[Formula]:
         for name, value in IN_ORDER.items():
@@ -67,6 +73,8 @@ class Variant:
                 yield variable.value if value else negation(variable.value)
             else:
                 yield variable.value == value
+        owned = self.terms.variable(self.lowered.slot("position_qty"))
+        yield implies(negation(self.held), owned.value == 0)
 
     def ask(self, *formulas: Formula) -> Answer:
         """Say whether formulas can be true in some snapshot."""
