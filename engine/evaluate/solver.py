@@ -241,14 +241,15 @@ class Solver:
 
     def _name(self, formula: Formula) -> Formula:
         """Return a truth value that implies the formula: only such can be asked about."""
-        if z3.is_const(formula) or (z3.is_not(formula) and z3.is_const(formula.arg(0))):
-            return formula
+        identity = formula.get_id()
         for level in self._named:
-            if formula.get_id() in level:
-                return level[formula.get_id()][1]
-        name = z3.FreshBool("asked")
-        self._solver.add(z3.Implies(name, formula))
-        self._named[-1][formula.get_id()] = (formula, name)  # keeps the formula, and so its id, alive
+            if identity in level:
+                return level[identity][1]
+        name = formula
+        if not (z3.is_const(formula) or (z3.is_not(formula) and z3.is_const(formula.arg(0)))):
+            name = z3.FreshBool("asked")
+            self._solver.add(z3.Implies(name, formula))
+        self._named[-1][identity] = (formula, name)  # keeps the formula, and so its id, alive
         return name
 
     def model(self) -> Model:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from engine.codes import Action, Disposition, Truth
 from engine.evaluate.solver import Answer, Formula, every, negation, some
 from engine.lowered import LoweredRule, NodeKind
 from engine.prove.example import Outcome, example
-from engine.prove.finding import Finding, found
+from engine.prove.finding import Finding, again, found
 from engine.prove.region import region_around
 from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
@@ -105,6 +106,9 @@ def _shadowed(variant: Variant, index: int) -> Finding:
     return found(variant, "shadowed-rule", message, rule.span, example=shown)
 
 
+_BEATEN: Final = (Disposition.OUTRANKED, Disposition.CONCURRED)
+
+
 # --- priority ---------------------------------------------------------------------------------
 
 
@@ -115,6 +119,15 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
         other for other in range(index + 1, len(variant.lowered.rules)) if _differ(variant, index, other)
     ]
     if not rivals:
+        return
+    span = _rule(variant, index).span
+
+    def confirms(outcome: Outcome) -> bool:
+        settled = outcome.decision.dispositions
+        return outcome.decision.rule == index and any(settled[rival] in _BEATEN for rival in rivals)
+
+    if (earlier := again(variant, "priority-decides", span, confirms)) is not None:
+        yield earlier
         return
     meeting = {other: every((winner.wins, variant.terms.candidates[other].stands)) for other in rivals}
     if variant.ask(some(meeting.values()), variant.in_order) is not Answer.POSSIBLE:
@@ -131,13 +144,9 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
         variant, model, fault, given=[variant.in_order], beside=list(variant.terms.would_exit.values())
     )
 
-    def confirms(outcome: Outcome) -> bool:
-        settled = outcome.decision.dispositions[other]
-        return outcome.decision.rule == index and settled in (Disposition.OUTRANKED, Disposition.CONCURRED)
-
     shown = example(variant, [fault, variant.in_order], confirms)
     if shown is not None:
-        yield found(variant, "priority-decides", message, higher.span, region=where, example=shown)
+        yield found(variant, "priority-decides", message, span, region=where, example=shown)
 
 
 def _differ(variant: Variant, one: int, other: int) -> bool:
@@ -162,15 +171,22 @@ def _proposes(variant: Variant, lowered: LoweredRule) -> str:
 
 
 def _gap(variant: Variant) -> Iterator[Finding]:
+    if not variant.lowered.rules:
+        return
+    first = variant.lowered.rules[0].span
+
+    def confirms(outcome: Outcome) -> bool:
+        return not any(outcome.decision.truths)
+
+    if (earlier := again(variant, "gap", first, confirms)) is not None:
+        yield earlier
+        return
     matches: list[Formula] = [candidate.matches for candidate in variant.terms.candidates]
     fault = negation(some(matches))
     if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
         return
     where = region_around(variant, variant.model(), fault, given=[variant.in_order])
-    shown = example(variant, [fault, variant.in_order], lambda outcome: not any(outcome.decision.truths))
-    if shown is None or not variant.lowered.rules:
-        return
-    first = variant.lowered.rules[0].span
-    yield found(
-        variant, "gap", "there are facts for which no rule decides", first, region=where, example=shown
-    )
+    shown = example(variant, [fault, variant.in_order], confirms)
+    if shown is not None:
+        message = "there are facts for which no rule decides"
+        yield found(variant, "gap", message, first, region=where, example=shown)

@@ -17,12 +17,13 @@ from typing import Final, NamedTuple
 
 from engine.errors import TradectlError
 from engine.evaluate.reference import Evaluation
-from engine.evaluate.smt import fact_values, slot_range
+from engine.evaluate.smt import fact_values
 from engine.evaluate.solver import Answer, Formula, Model, Number, as_real, every, implies, negation
 from engine.language.expression import literal_text
 from engine.language.source import load_document
-from engine.lowered import FactSlot, LoweredPolicy, SlotOrigin
+from engine.lowered import LoweredPolicy, SlotOrigin
 from engine.model import Decision
+from engine.prove.calm import calm_model
 from engine.prove.variant import Variant
 from engine.units import Measure, Unit, Words
 from engine.verbs.decide import decide
@@ -101,8 +102,8 @@ def _search(
         return None
     first = variant.model()
     for anchor in _anchors(variant, first):
-        with variant.solver.supposing(*_anchored(variant, anchor), *exact):
-            model = _calm(variant, formulas)
+        with variant.supposing(*_anchored(variant, anchor), *exact):
+            model = calm_model(variant, formulas)
         if model is not None:
             found = confirmed(variant, fact_values(variant.form.lowered, variant.snapshot, model), confirms)
             if found is not None:
@@ -119,10 +120,18 @@ def confirmed(variant: Variant, values: list[float], confirms: Confirms) -> Exam
     return Example(variant.listing.symbol, tuple(_needed(variant, facts, outcome).items()), outcome)
 
 
+def redecided(variant: Variant, earlier: Example, confirms: Confirms) -> Example | None:
+    """Return an example of another variant as one of this, if it shows the same here."""
+    outcome = _outcome(variant, dict(earlier.facts))
+    if outcome is None or not confirms(outcome):
+        return None
+    return Example(variant.listing.symbol, earlier.facts, outcome)
+
+
 def _needed(variant: Variant, facts: dict[str, str], outcome: Outcome) -> dict[str, str]:
     """Leave out what need not be said: what follows from the rest, or is taken for granted without it."""
     bare = _outcome(variant, {name: facts[name] for name in ("bid", "held") if name in facts})
-    taken = {}
+    taken: set[str] = set()
     if bare is not None:
         slots = zip(variant.lowered.slots, bare.vector.values, outcome.vector.values, strict=True)
         taken = {slot.name for slot, value, wanted in slots if value == wanted}
@@ -234,57 +243,6 @@ def _read_beside_votes(lowered: LoweredPolicy, stated: set[str]) -> set[int]:
     }
     plain = {index for index, slot in enumerate(lowered.slots) if slot.origin not in _VOTED}
     return read | (plain - voted)
-
-
-# --- calm facts -------------------------------------------------------------------------------
-
-_CALM: Final = {
-    "price": 100.0,
-    "bid": 100.0,
-    "ask": 100.0,
-    "equity": 100_000.0,
-    "cash": 50_000.0,
-    "session": 1.0,
-    "until_close": 10_800.0,
-    "since_open": 10_800.0,
-    "quote_age": 0.0,
-    "held_for": 86_400.0,
-    "entries": 1.0,
-    "session_of_week": 2.0,
-    "session_of_month": 10.0,
-    "weekday": 2.0,
-    "time": 43_200.0,
-}
-
-
-def _calm(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
-    """Return a model with as many facts as may be at the values of a quiet market."""
-    pins = [pin for slot in variant.form.lowered.slots for pin in _pins(variant, slot)]
-    while True:
-        if variant.ask(*formulas, *pins) is Answer.POSSIBLE:
-            return variant.model()
-        if not pins:
-            return None
-        core = {id(formula) for formula in variant.solver.core()}
-        kept = [pin for pin in pins if id(pin) not in core]
-        pins = kept if len(kept) < len(pins) else []
-
-
-def _pins(variant: Variant, slot: FactSlot) -> Iterator[Formula]:
-    if slot.origin in _NO_FACTS or (slot.unit is Measure.BOOLEAN and slot.name == "held"):
-        return
-    value = variant.snapshot.variable(slot).value
-    if slot.unit is Measure.BOOLEAN:
-        yield value if FACTS.get(slot.name) is not None and FACTS[slot.name].when_absent else negation(value)
-        return
-    low, high = slot_range(slot)
-    k = slot.steps_per_unit or 1
-    calm = _CALM.get(slot.name)
-    if calm is None and slot.name in FACTS:
-        calm = FACTS[slot.name].when_absent
-    if calm is None:
-        calm = 100.0 if slot.unit is Measure.PRICE else (low + high) / 2 / k if high <= 1000 * k else 0.0
-    yield value == min(max(round(calm * k), low), high)
 
 
 # --- anchors ----------------------------------------------------------------------------------

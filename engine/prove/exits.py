@@ -9,8 +9,8 @@ from engine.codes import Action, Disposition, Truth
 from engine.errors import Span
 from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation, some
 from engine.lowered import LoweredGate, Selection, SlotOrigin
-from engine.prove.example import Outcome, example
-from engine.prove.finding import Finding, found
+from engine.prove.example import Confirms, Outcome, example
+from engine.prove.finding import Finding, again, found
 from engine.prove.region import Literal, Region, conditions, decisive_atoms, region_around
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node, slots_of_node, slots_of_term
@@ -24,6 +24,9 @@ _VENUE: Final = frozenset(fact.name for fact in FACTS.values() if fact.family is
 _WORTH_ROUNDING: Final = 10
 """Of less money than this, half of it may round to nothing, and a level to all of it."""
 _CALM: Final = "with a fresh quote, in a regular session"
+
+
+_BEATEN: Final = (Disposition.OUTRANKED, Disposition.CONCURRED)
 
 
 def check_exits(variant: Variant) -> Iterator[Finding]:
@@ -71,19 +74,20 @@ def _overruled(variant: Variant) -> Iterator[Finding]:
             if other > index
             and (rule.action is not Action.SELL or rule.size not in (None, rules[other].size))
         ]
+
+        def confirms(outcome: Outcome, index: int = index, exits: list[int] = exits) -> bool:
+            settled = outcome.decision.dispositions
+            return outcome.decision.rule == index and any(settled[other] in _BEATEN for other in exits)
+
+        if (earlier := again(variant, "exit-overruled", rule.span, confirms)) is not None:
+            yield earlier
+            continue
         meeting = {other: every((candidates[index].wins, candidates[other].stands)) for other in exits}
         if not meeting or variant.ask(some(meeting.values()), *_sendable(variant)) is not Answer.POSSIBLE:
             continue
         model = variant.model()
         other = next(one for one, formula in meeting.items() if model.truth(formula))
         where = region_around(variant, model, meeting[other], given=_sendable(variant))
-
-        def confirms(outcome: Outcome, index: int = index, other: int = other) -> bool:
-            return outcome.decision.rule == index and outcome.decision.dispositions[other] in (
-                Disposition.OUTRANKED,
-                Disposition.CONCURRED,
-            )
-
         shown = example(variant, [meeting[other], *_sendable(variant)], confirms)
         if shown is not None:
             what = {Action.BUY: "entry", Action.SELL: "trim", Action.HOLD: "hold"}[rule.action]
@@ -97,30 +101,29 @@ def _overruled(variant: Variant) -> Iterator[Finding]:
 def _entries_beside_exits(variant: Variant) -> Iterator[Finding]:
     """An entry is true while an exit is: the exit wins, and the two disagree about the market."""
     rules, candidates = variant.lowered.rules, variant.terms.candidates
+    sells = variant.rules(Action.SELL)
     for index in variant.rules(Action.BUY):
-        for other in variant.rules(Action.SELL):
-            fault = every((candidates[index].matches, candidates[other].stands))
-            if variant.ask(fault, *_sendable(variant)) is not Answer.POSSIBLE:
-                continue
-            where = region_around(variant, variant.model(), fault, given=_sendable(variant))
+        span = rules[index].span
 
-            def confirms(outcome: Outcome, index: int = index, other: int = other) -> bool:
-                truths = outcome.decision.truths
-                return truths[index] == Truth.TRUE and truths[other] == Truth.TRUE
+        def confirms(outcome: Outcome, index: int = index) -> bool:
+            truths = outcome.decision.truths
+            return truths[index] == Truth.TRUE and any(truths[other] == Truth.TRUE for other in sells)
 
-            shown = example(variant, [fault, *_sendable(variant)], confirms)
-            if shown is not None:
-                message = f"entry '{rules[index].name}' is proposed while exit '{rules[other].name}' stands"
-                yield found(
-                    variant,
-                    "entry-against-exit",
-                    message,
-                    rules[index].span,
-                    region=where,
-                    example=shown,
-                    given=_CALM,
-                )
-                break
+        if (earlier := again(variant, "entry-against-exit", span, confirms)) is not None:
+            yield earlier
+            continue
+        meeting = {other: every((candidates[index].matches, candidates[other].stands)) for other in sells}
+        if variant.ask(some(meeting.values()), *_sendable(variant)) is not Answer.POSSIBLE:
+            continue
+        model = variant.model()
+        other = next(one for one, formula in meeting.items() if model.truth(formula))
+        where = region_around(variant, model, meeting[other], given=_sendable(variant))
+        shown = example(variant, [meeting[other], *_sendable(variant)], confirms)
+        if shown is not None:
+            message = f"entry '{rules[index].name}' is proposed while exit '{rules[other].name}' stands"
+            yield found(
+                variant, "entry-against-exit", message, span, region=where, example=shown, given=_CALM
+            )
 
 
 # --- gates ------------------------------------------------------------------------------------
@@ -130,6 +133,15 @@ def _closed_gates(variant: Variant) -> Iterator[Finding]:
     """A gate that is no matter of the venue keeps exits from selling while they could be sent."""
     for index, gate in enumerate(variant.lowered.gates):
         if gate.reserved or not (gate.vetoes_sell or gate.vetoes_protective) or _of_the_venue(variant, gate):
+            continue
+        earlier = again(
+            variant, "gate-vetoes-protective", gate.span, _vetoes(variant, index, protective=True)
+        )
+        earlier = earlier or again(
+            variant, "gate-vetoes-exit", gate.span, _vetoes(variant, index, protective=False)
+        )
+        if earlier is not None:
+            yield earlier
             continue
         stopped = [
             rule
@@ -145,13 +157,7 @@ def _closed_gates(variant: Variant) -> Iterator[Finding]:
             continue
         atoms = atoms_of_node(variant.lowered, gate.when)
         where = region_around(variant, variant.model(), fault, given=_sendable(variant), prefer=atoms)
-
-        def confirms(outcome: Outcome, rule: int = rule, index: int = index) -> bool:
-            return (
-                outcome.decision.dispositions[rule] == Disposition.VETOED
-                and outcome.decision.causes[rule] == index
-            )
-
+        confirms = _vetoes(variant, index, protective=bool(protective))
         shown = example(variant, [fault, *_sendable(variant)], confirms)
         if shown is None:
             continue
@@ -160,6 +166,19 @@ def _closed_gates(variant: Variant) -> Iterator[Finding]:
         what = "protective " if protective else ""
         message = f"gate '{gate.name}' keeps {what}{names} from selling"
         yield found(variant, code, message, gate.span, region=where, example=shown, given=_CALM)
+
+
+def _vetoes(variant: Variant, gate: int, *, protective: bool) -> Confirms:
+    """Say of an outcome whether a gate vetoed an exit, a protective one or another."""
+    exits = [
+        rule for rule in variant.rules(Action.SELL) if variant.lowered.rules[rule].protective == protective
+    ]
+
+    def confirms(outcome: Outcome) -> bool:
+        settled, causes = outcome.decision.dispositions, outcome.decision.causes
+        return any(settled[rule] == Disposition.VETOED and causes[rule] == gate for rule in exits)
+
+    return confirms
 
 
 def _vetoed(variant: Variant, rule: int, gate: int) -> Formula:
@@ -243,7 +262,7 @@ def _traps(variant: Variant) -> Iterator[Finding]:
     sells = variant.terms.decides(Action.SELL)
     estimated = variant.terms.variable(variant.lowered.slot("equity_estimated")).value
     given = [variant.in_order, variant.held, estimated == 0]
-    if not variant.rules(Action.SELL):
+    if not variant.rules(Action.SELL) or _always_a_way_out(variant):
         return
     needs: list[list[_Need]] = []
     excluded: list[Formula] = []
@@ -292,6 +311,33 @@ def _traps(variant: Variant) -> Iterator[Finding]:
 _MOST_NEEDS: Final = 24
 
 
+def _always_a_way_out(variant: Variant) -> bool:
+    """Say whether a rule sells all on facts that market and clock move, whatever the account says.
+
+    Where exits come first such a rule, and the gates that can stop it, need only be possible once.
+    """
+    if not variant.terms.exits_first:
+        return False
+    for index in variant.rules(Action.SELL):
+        rule = variant.lowered.rules[index]
+        gates = [
+            gate.when for _, gate in variant.terms.gates_of(index) if not gate.reserved or gate.only_rule >= 0
+        ]
+        atoms = {atom for node in (rule.when, *gates) for atom in atoms_of_node(variant.lowered, node)}
+        if rule.size is not None or any(not _is_movable(variant, atom) for atom in atoms):
+            continue
+        if variant.ask(variant.terms.candidates[index].stands, variant.in_order) is Answer.POSSIBLE:
+            return True
+    return False
+
+
+def _is_movable(variant: Variant, atom: int) -> bool:
+    """Say whether a comparison reads nothing of the account but that something is held."""
+    lowered = variant.form.lowered.atoms[atom]
+    slots = {*slots_of_term(lowered.left), *slots_of_term(lowered.right)}
+    return all(variant.form.lowered.slots[slot].name == "held" or not _stays(variant, slot) for slot in slots)
+
+
 class _Need(NamedTuple):
     """Something about the account that a sell needs; ``otherwise`` says in words that it is not so."""
 
@@ -320,7 +366,7 @@ def _account_needs(variant: Variant, model: Model, sells: Formula, given: list[F
     movable = [_formula(variant, one) for one in literals if one.atom not in own]
     helping = [one if model.truth(one) else negation(one) for one in variant.terms.helping.values()]
     would_exit = [one if model.truth(one) else negation(one) for one in variant.terms.would_exit.values()]
-    with variant.solver.supposing(negation(sells), *given):
+    with variant.supposing(negation(sells), *given):
         core = variant.least_core([*movable, *helping, *would_exit, *(need.formula for need in needs)])
     kept = {id(formula) for formula in core or ()}
     return [need for need in needs if id(need.formula) in kept]

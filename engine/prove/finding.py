@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from engine.errors import Problem, Span
 from engine.language.finding_codes import finding
-from engine.prove.example import Example
+from engine.prove.example import Confirms, Example, redecided
 from engine.prove.region import Region
 from engine.prove.variant import Variant
 
@@ -39,7 +39,19 @@ def found(
     given: str = "",
 ) -> Finding:
     """Return a finding of a registered kind in a variant."""
-    return Finding(finding(code, message, span, hint), variant.symbols, region, example, given)
+    one = Finding(finding(code, message, span, hint), variant.symbols, region, example, given)
+    variant.told[code, span] = one
+    return one
+
+
+def again(variant: Variant, code: str, span: Span, confirms: Confirms) -> Finding | None:
+    """Return a finding of an earlier variant if its example shows the same in this one."""
+    earlier = variant.told.get((code, span))
+    if earlier is None or earlier.example is None:
+        return None
+    if redecided(variant, earlier.example, confirms) is None:
+        return None
+    return replace(earlier, symbols=variant.symbols)
 
 
 def merged(findings: Iterable[Finding], symbols: int) -> list[Finding]:

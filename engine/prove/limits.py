@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from engine.codes import Action
+from engine.codes import Action, Truth
 from engine.evaluate.solver import Answer, Formula, every
 from engine.lowered import LimitKind, LimitScope, LoweredLimit
 from engine.prove.finding import Finding, found
+from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
 from engine.units import Measure
 
@@ -16,7 +17,7 @@ _WORTH_ROUNDING_CENTS: Final = 1000
 """Of sizes below this, two may round to the same although one is a multiple of the other."""
 
 
-def check_limits(variant: Variant) -> Iterator[Finding]:
+def check_limits(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
     """Compare the size of every entry with the bounds that speak of one order, or of its symbol."""
     entries = [
         index
@@ -29,6 +30,8 @@ def check_limits(variant: Variant) -> Iterator[Finding]:
     for limit in variant.lowered.limits:
         if limit.bound is None or not _of_one_order(limit):
             continue
+        if _seen_both(variant, seen, entries, limit):
+            continue
         over = [_exceeds(variant, rule, limit) for rule in entries]
         asked = [variant.ask(one) for one in over]
         at_least = limit.kind is LimitKind.ORDER_AT_LEAST
@@ -38,6 +41,26 @@ def check_limits(variant: Variant) -> Iterator[Finding]:
         elif all(variant.ask(_within(variant, rule, limit)) is Answer.IMPOSSIBLE for rule in entries):
             code, what = ("limit-never-binds", "") if at_least else ("limit-always-binds", "shrinks")
             yield _said(variant, code, limit, what)
+
+
+def _seen_both(variant: Variant, seen: Witnessed, entries: list[int], limit: LoweredLimit) -> bool:
+    """Say whether samples have shown orders within a limit and beyond it."""
+    index = variant.lowered.limits.index(limit)
+    owned_slot = variant.lowered.slot("position_value")
+    within = beyond = False
+    for values, truths in seen.facts:
+        matching = [rule for rule in entries if truths[variant.lowered.rules[rule].when] == Truth.TRUE]
+        for rule in matching:
+            lowered = variant.lowered.rules[rule]
+            size, bound = variant.reference.size(rule, values), variant.reference.bound(index, values)
+            owned = values[owned_slot]
+            if limit.kind is LimitKind.EXPOSURE_AT_MOST:
+                size += owned if lowered.additive else 0.0
+            elif not lowered.additive:
+                size -= owned
+            if size >= _WORTH_ROUNDING_CENTS / 100:
+                within, beyond = within or size <= bound, beyond or size > bound
+    return within and beyond
 
 
 def _of_one_order(limit: LoweredLimit) -> bool:

@@ -58,10 +58,11 @@ def prove(
     variants = 0
     for variant in variants_of(policy, lowered, budget):
         variants += 1
+        seen = Witnessed(variant)
         for name, checks in _CHECKS.items():
             before = budget.undecided
             progress(f"{name} ({variant.words})")
-            found += checks(variant)
+            found += checks(variant, seen)
             if budget.undecided > before:
                 left_open.append(f"{name} for {variant.words}")
         for rule in variant.lowered.rules:
@@ -76,20 +77,11 @@ def prove(
     return Proved(tuple(together), tuple(left_open), budget.questions, variants)
 
 
-def _conditions(variant: Variant) -> Iterator[Finding]:
-    seen = Witnessed(variant)
-    yield from check_conditions(variant, seen)
-    yield from check_choice(variant, seen)
-
-
-def _signals(variant: Variant) -> Iterator[Finding]:
-    yield from check_signals(variant, promised_sides(variant.policy))
-
-
-_CHECKS: Mapping[str, Callable[[Variant], Iterator[Finding]]] = {
-    "rules and conditions": _conditions,
-    "exits": check_exits,
-    "signals": _signals,
+_CHECKS: Mapping[str, Callable[[Variant, Witnessed], Iterator[Finding]]] = {
+    "conditions": check_conditions,
+    "rules": check_choice,
+    "exits": lambda variant, _seen: check_exits(variant),
+    "signals": lambda variant, _seen: check_signals(variant, promised_sides(variant.policy)),
     "limits": check_limits,
 }
 

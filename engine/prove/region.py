@@ -99,7 +99,7 @@ def region_around(
                 formulas.append(formula)
     beside = [*beside, *variant.delivered]
     formulas += [one if model.truth(one) else negation(one) for one in beside]
-    with variant.solver.supposing(negation(fault), *given):
+    with variant.supposing(negation(fault), *given):
         core = variant.least_core(formulas)
     if core is None:
         return None

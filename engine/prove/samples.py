@@ -52,9 +52,11 @@ class Witnessed:
         self.true = [False] * len(policy.nodes)
         self.false = [False] * len(policy.nodes)
         self.won: set[int] = set()
+        self.facts: list[tuple[list[float], list[int]]] = []  # values and truths of nodes
         reference = ReferenceEvaluator(policy)
         for values in sampled(policy, count):
             truths = reference.evaluate(values).truths
+            self.facts.append((values, truths))
             for node, truth in enumerate(truths):
                 if truth == Truth.TRUE:
                     self.true[node] = True

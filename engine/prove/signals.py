@@ -10,7 +10,7 @@ from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, every, negation, some
 from engine.lowered import LoweredPolicy
 from engine.prove.example import Outcome, example
-from engine.prove.finding import Finding, found
+from engine.prove.finding import Finding, again, found
 from engine.prove.region import Region, region_around
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node
@@ -46,21 +46,26 @@ def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) 
     """A signal is lost where it could be acted upon, no rule takes it up, and no rule does the same."""
     action = Action.SELL if side is Side.SELL else Action.BUY
     rules = variant.rules(action)
+    adopting = [rule for rule in rules if (index, int(side)) in variant.lowered.rules[rule].adopts]
+    place = variant.lowered.rules[adopting[0]].span if adopting else span
+
+    def confirms(outcome: Outcome) -> bool:
+        is_side = outcome.values[variant.lowered.signals[index].slots[0]] == side
+        lost = outcome.decision.signal_dispositions[index] == Disposition.NOT_ADOPTED
+        return is_side and lost and outcome.decision.action is not action
+
+    if (earlier := again(variant, "lost-signal", place, confirms)) is not None:
+        yield earlier
+        return
     could = variant.held if side is Side.SELL else negation(variant.held)
     matches = [variant.terms.candidates[rule].matches for rule in rules]
     fault = every((_is(variant, index, side), could, negation(some(matches))))
     if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
         return
-    adopting = [rule for rule in rules if (index, int(side)) in variant.lowered.rules[rule].adopts]
     atoms = [
         atom for rule in adopting for atom in atoms_of_node(variant.lowered, variant.lowered.rules[rule].when)
     ]
     where = region_around(variant, variant.model(), fault, given=[variant.in_order], prefer=atoms)
-
-    def confirms(outcome: Outcome) -> bool:
-        lost = outcome.decision.signal_dispositions[index] == Disposition.NOT_ADOPTED
-        return lost and outcome.decision.action is not action
-
     shown = example(variant, [fault, variant.in_order], confirms)
     if shown is None:
         return
@@ -71,10 +76,10 @@ def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) 
     elif clause:
         names = " and ".join(f"'{variant.lowered.rules[rule].name}'" for rule in adopting)
         message += f": {names} {'drops' if len(adopting) == 1 else 'drop'} it where {clause}"
-    place = variant.lowered.rules[adopting[0]].span if adopting else span
     one = found(variant, "lost-signal", message, place, region=where, example=shown)
     if known or side is Side.BUY:
         one = replace(one, problem=replace(one.problem, severity=Severity.INFORMATION))
+        variant.told[one.problem.code, place] = one
     yield one
 
 
@@ -95,24 +100,22 @@ def _losing_clause(variant: Variant, where: Region | None, adopting: list[int]) 
 def _against(variant: Variant, index: int) -> Iterator[Finding]:
     """A buy is decided while the signal says to sell."""
     for rule in variant.rules(Action.BUY):
-        fault = every((_is(variant, index, Side.SELL), variant.terms.candidates[rule].wins))
-        if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
-            continue
-        where = region_around(
-            variant,
-            variant.model(),
-            fault,
-            given=[variant.in_order],
-            beside=list(variant.terms.would_exit.values()),
-        )
+        lowered = variant.lowered.rules[rule]
 
         def confirms(outcome: Outcome, rule: int = rule) -> bool:
             side = outcome.values[variant.lowered.signals[index].slots[0]]
             return outcome.decision.rule == rule and side == Side.SELL
 
+        if (earlier := again(variant, "entry-against-signal", lowered.span, confirms)) is not None:
+            yield earlier
+            continue
+        fault = every((_is(variant, index, Side.SELL), variant.terms.candidates[rule].wins))
+        if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
+            continue
+        would_exit = list(variant.terms.would_exit.values())
+        where = region_around(variant, variant.model(), fault, given=[variant.in_order], beside=would_exit)
         acts = every((fault, variant.terms.candidates[rule].acts))
         shown = example(variant, [acts, variant.in_order], confirms)
         if shown is not None:
-            lowered = variant.lowered.rules[rule]
             message = f"entry '{lowered.name}' buys while '{_name(variant, index)}' says SELL"
             yield found(variant, "entry-against-signal", message, lowered.span, region=where, example=shown)

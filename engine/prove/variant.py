@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from engine.codes import Action
+from engine.errors import Span
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.evaluate.smt import PolicyTerms, Snapshot
 from engine.evaluate.solver import Answer, Budget, Formula, Model, Solver, every, implies, negation
@@ -12,6 +16,9 @@ from engine.language.lower_promises import PromiseForm, lower_promises
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin
 from engine.vocabulary import AGENT_STATE, CLOCK_STATE, POSITION_STATE, QUOTE_STATE
+
+if TYPE_CHECKING:
+    from engine.prove.finding import Finding
 
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
 IN_ORDER: Mapping[str, int | bool] = {
@@ -42,23 +49,30 @@ class Variant:
         budget: Budget,
         *,
         anything_unknown: bool = False,
+        form: PromiseForm | None = None,
+        told: dict[tuple[str, Span], Finding] | None = None,
     ) -> None:
-        """Translate the policy; every fact of it gets a variable."""
+        """Translate the policy; every fact of it gets a variable.
+
+        ``form`` is as good as its lowering; ``told`` are the findings of the variants before this one.
+        """
+        self.told = {} if told is None else told
         self.policy = policy
         self.listing = listing
         self.symbols = symbols
         self.lowered = lowered
-        self.form: PromiseForm = lower_promises(policy, listing)
+        self.form: PromiseForm = form or lower_promises(policy, listing)
         self.snapshot = Snapshot(anything_unknown=anything_unknown)
         self.terms = PolicyTerms(self.form.lowered, self.snapshot)
         self.reference = ReferenceEvaluator(lowered)
         self.solver = Solver(budget)
+        self.has_outcomes = False
         self._asserted = 0
         for slot in self.form.lowered.slots:
             if slot.origin not in _NO_FACTS:
                 self.snapshot.variable(slot)
         self.in_order: Formula = every(self._in_order())
-        """No built-in gate is closed: there is a quote, nothing is frozen, the agent is active; and no dust."""
+        """No built-in gate is closed: there is a quote, nothing is frozen, the agent active; no dust is held."""
         self.delivered: list[Formula] = [
             variable.known
             for variable in self.snapshot.variables.values()
@@ -76,10 +90,34 @@ class Variant:
         owned = self.terms.variable(self.lowered.slot("position_qty"))
         yield implies(negation(self.held), owned.value == 0)
 
+    @cached_property
+    def unknown(self) -> Variant:
+        """The same variant, of which any fact may be Unknown; a variant of that kind itself."""
+        if self.snapshot.anything_unknown:
+            return self
+        return Variant(
+            self.policy,
+            self.listing,
+            self.symbols,
+            self.lowered,
+            self.solver.budget,
+            anything_unknown=True,
+            form=self.form,
+        )
+
     def ask(self, *formulas: Formula) -> Answer:
         """Say whether formulas can be true in some snapshot."""
         self._settle()
         return self.solver.ask(*formulas)
+
+    @contextmanager
+    def supposing(self, *formulas: Formula) -> Iterator[None]:
+        """Assert for a while."""
+        self._settle()
+        settled = self._asserted
+        with self.solver.supposing(*formulas):
+            yield
+        self._asserted = settled  # what was settled meanwhile went with it
 
     def model(self) -> Model:
         """Return the snapshot found by the last question."""
@@ -118,7 +156,8 @@ def variants_of(policy: Policy, lowered: Mapping[str, LoweredPolicy], budget: Bu
     sharing: dict[int, list[str]] = {}
     for symbol, form in lowered.items():
         sharing.setdefault(id(form), []).append(symbol)
+    told: dict[tuple[str, Span], Finding] = {}
     for symbols in sharing.values():
         listing = policy.listing(symbols[0])
         assert listing is not None, "only listed symbols are lowered"
-        yield Variant(policy, listing, tuple(symbols), lowered[symbols[0]], budget)
+        yield Variant(policy, listing, tuple(symbols), lowered[symbols[0]], budget, told=told)
