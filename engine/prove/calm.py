@@ -38,7 +38,7 @@ _QUIET: Final = {
 _FOLLOWING: Final = frozenset({"held", "price", "gain", "peak_gain", "weight", "position_value", "target"})
 """These follow from the others: to hold them only gets in the way."""
 _WAY_OFF: Final = (1.0, 0.95, 1.05, 0.9, 1.1, 0.85, 1.15, 0.8, 1.2, 1.35, 0.7, 1.5, 0.5, 2.0)
-_MOST_TRIALS: Final = 32
+_MOST_TRIALS: Final = 18
 
 
 def calm_model(variant: Variant, formulas: Sequence[Formula]) -> Model | None:

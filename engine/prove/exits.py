@@ -364,10 +364,10 @@ def _account_needs(variant: Variant, model: Model, sells: Formula, given: list[F
         if variant.lowered.rules[index].action is Action.SELL
     ]
     movable = [_formula(variant, one) for one in literals if one.atom not in own]
-    helping = [one if model.truth(one) else negation(one) for one in variant.terms.helping.values()]
-    would_exit = [one if model.truth(one) else negation(one) for one in variant.terms.would_exit.values()]
+    open_points = [*variant.terms.helping.values(), *variant.terms.would_exit.values(), *variant.delivered]
+    beside = [one if model.truth(one) else negation(one) for one in open_points]
     with variant.supposing(negation(sells), *given):
-        core = variant.least_core([*movable, *helping, *would_exit, *(need.formula for need in needs)])
+        core = variant.least_core([*movable, *beside, *(need.formula for need in needs)])
     kept = {id(formula) for formula in core or ()}
     return [need for need in needs if id(need.formula) in kept]
 

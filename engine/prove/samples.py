@@ -95,11 +95,12 @@ def _value(slot: FactSlot, bounds: list[float], draw: Sequence32) -> float:
         steps = round(bounds[draw.below(len(bounds))] * k) + _NEAR[draw.below(len(_NEAR))]
         steps += (draw.below(3) - 1) * draw.below(50) * max(1, k // 10)
     else:
-        steps = (50 + draw.below(100)) * k
+        steps = (1 + draw.below(20)) * k * _MAGNITUDES[draw.below(len(_MAGNITUDES))]
     return min(max(steps, low), high) / k
 
 
 _NEAR: Final = (-1, 0, 0, 1)
+_MAGNITUDES: Final = (1, 10, 10, 100, 1000)
 
 
 def _consistent(policy: LoweredPolicy, values: list[float], draw: Sequence32) -> list[float]:
