@@ -30,6 +30,7 @@ _QUIET: Final = {
     "quote_age": 0.0,
     "held_for": 86_400.0,
     "entries": 1.0,
+    "minimum": 1e-9,
     "session_of_week": 2.0,
     "session_of_month": 10.0,
     "weekday": 2.0,

@@ -1,0 +1,192 @@
+"""Cases written by the prover: each rule, each gate, each boundary and each conflict once.
+
+A case says what the policy does, not what it should do: it is there to be read, to be kept where it is
+meant, and to fail when a change moves what it stands on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.codes import Action, Disposition, Truth
+from engine.evaluate.solver import Budget, Formula, every, negation
+from engine.language.policy import Policy
+from engine.lowered import Comparison, ConstantTerm, FactTerm, LoweredPolicy
+from engine.prove.case_text import WrittenCase, case_name
+from engine.prove.example import Confirms, Outcome, example
+from engine.prove.region import literal_words
+from engine.prove.variant import Variant, variants_of
+from engine.verbs.terms import atoms_of_node
+
+_BEATEN = (Disposition.OUTRANKED, Disposition.CONCURRED)
+
+
+def generated(policy: Policy, lowered: Mapping[str, LoweredPolicy], budget: Budget) -> list[WrittenCase]:
+    """Return cases for all variants of a policy; what variants have in common is written once."""
+    cases: dict[str, WrittenCase] = {}
+    for variant in variants_of(policy, lowered, budget):
+        for case in _of_variant(variant, cases):
+            cases.setdefault(case.name, case)
+    return list(cases.values())
+
+
+def _of_variant(variant: Variant, written: Mapping[str, WrittenCase]) -> Iterator[WrittenCase]:
+    for index in range(len(variant.lowered.rules)):
+        yield from _rule(variant, index, written)
+        yield from _boundaries(variant, index, written)
+    yield from _gates(variant, written)
+    yield from _conflicts(variant, written)
+
+
+def _write(
+    variant: Variant,
+    written: Mapping[str, WrittenCase],
+    name: str,
+    because: str,
+    formulas: Sequence[Formula],
+    confirms: Confirms,
+    rules: tuple[int, ...] = (),
+) -> Iterator[WrittenCase]:
+    if name in written:
+        return
+    shown = example(variant, [*formulas, variant.in_order], confirms)
+    if shown is not None:
+        yield WrittenCase(name, because, variant.lowered, shown, rules)
+
+
+# --- rules and their boundaries ---------------------------------------------------------------
+
+
+def _rule(variant: Variant, index: int, written: Mapping[str, WrittenCase]) -> Iterator[WrittenCase]:
+    rule, candidate = variant.lowered.rules[index], variant.terms.candidates[index]
+    decides = candidate.wins if rule.action is Action.HOLD else candidate.acts
+    yield from _write(
+        variant,
+        written,
+        case_name(rule.name, "decides"),
+        f"{rule.name} is the rule that decides",
+        [decides],
+        lambda outcome: outcome.decision.rule == index and outcome.decision.action is rule.action,
+    )
+
+
+def _boundaries(variant: Variant, index: int, written: Mapping[str, WrittenCase]) -> Iterator[WrittenCase]:
+    """Each comparison of a rule with a number: the last value at which the rule is true, and the next."""
+    policy, rule = variant.lowered, variant.lowered.rules[index]
+    for atom in atoms_of_node(policy, rule.when):
+        lowered = policy.atoms[atom]
+        if not (isinstance(lowered.left, FactTerm) and isinstance(lowered.right, ConstantTerm)):
+            continue
+        k = policy.slots[lowered.left.slot].steps_per_unit
+        if not k:
+            continue
+        at = round(lowered.right.value * k)
+        value = variant.terms.variable(lowered.left.slot).value
+        matches, truth = variant.terms.candidates[index].matches, variant.terms.atom(atom)
+        last = {
+            Comparison.LESS: at - 1,
+            Comparison.LESS_OR_EQUAL: at,
+            Comparison.GREATER: at + 1,
+            Comparison.GREATER_OR_EQUAL: at,
+            Comparison.EQUAL: at,
+        }.get(lowered.comparison)
+        if last is None:
+            continue
+        beyond = last + (1 if lowered.comparison in (Comparison.LESS, Comparison.LESS_OR_EQUAL) else -1)
+        words = literal_words(lowered, lowered.comparison)
+        for label, steps, wanted, formula in (
+            ("just", last, Truth.TRUE, matches),
+            (
+                "just-not",
+                beyond,
+                Truth.FALSE,
+                every((negation(matches), truth.false, _others(variant, index, atom))),
+            ),
+        ):
+            yield from _write(
+                variant,
+                written,
+                case_name(rule.name, label, words),
+                f"{rule.name} is {'still' if wanted else 'no longer'} true: {words}",
+                [value == steps, formula],
+                _is(index, wanted),
+                (index,),
+            )
+
+
+def _is(index: int, wanted: Truth) -> Confirms:
+    def confirms(outcome: Outcome) -> bool:
+        return outcome.decision.truths[index] == wanted
+
+    return confirms
+
+
+def _others(variant: Variant, index: int, atom: int) -> Formula:
+    """Every other conjunct of a rule's condition is true."""
+    policy = variant.lowered
+    top = policy.nodes[policy.rules[index].when]
+    others = [child for child in top.children if atom not in atoms_of_node(policy, child)]
+    return every(variant.terms.node(child).true for child in others)
+
+
+# --- gates and conflicts ----------------------------------------------------------------------
+
+
+def _gates(variant: Variant, written: Mapping[str, WrittenCase]) -> Iterator[WrittenCase]:
+    """Each gate of the policy stops a rule of each kind that it vetoes."""
+    for number, gate in enumerate(variant.lowered.gates):
+        if gate.reserved:
+            continue
+        for action, protective in ((Action.BUY, False), (Action.SELL, False), (Action.SELL, True)):
+            for index in variant.rules(action):
+                if variant.lowered.rules[index].protective != protective:
+                    continue
+                vetoes = [
+                    formula for at, formula in variant.terms.candidates[index].vetoed_by if at == number
+                ]
+                if not vetoes:
+                    continue
+
+                def confirms(outcome: Outcome, index: int = index, number: int = number) -> bool:
+                    decision = outcome.decision
+                    vetoed = decision.dispositions[index] == Disposition.VETOED
+                    return vetoed and decision.causes[index] == number
+
+                name = variant.lowered.rules[index].name
+                made = list(
+                    _write(
+                        variant,
+                        written,
+                        case_name(gate.name, "vetoes", name),
+                        f"gate {gate.name} stops {name}",
+                        vetoes,
+                        confirms,
+                        (index,),
+                    )
+                )
+                if made or case_name(gate.name, "vetoes", name) in written:
+                    yield from made
+                    break
+
+
+def _conflicts(variant: Variant, written: Mapping[str, WrittenCase]) -> Iterator[WrittenCase]:
+    """Each pair of rules that propose different things: both stand, one decides."""
+    rules, candidates = variant.lowered.rules, variant.terms.candidates
+    for index, rule in enumerate(rules):
+        for other in range(len(rules)):
+            if other == index or rules[other].action is rule.action:
+                continue
+
+            def confirms(outcome: Outcome, index: int = index, other: int = other) -> bool:
+                decision = outcome.decision
+                return decision.rule == index and decision.dispositions[other] in _BEATEN
+
+            yield from _write(
+                variant,
+                written,
+                case_name(rule.name, "over", rules[other].name),
+                f"{rule.name} decides, and not {rules[other].name}, although both are true",
+                [candidates[index].wins, candidates[other].matches],
+                confirms,
+                (other,),
+            )
