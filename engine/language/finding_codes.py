@@ -56,20 +56,6 @@ _LOADER: Final = (
         "add a rule that says  sell all",
     ),
     FindingCode(
-        "over-exit",
-        _WARNING,
-        "under by_priority an entry, a hold or a trim stands above an exit that may be true with it",
-        "the agent buys into, or sits through, what its own exit says to sell",
-        "give exits the higher priority, or write  selection: exits_first",
-    ),
-    FindingCode(
-        "gate-traps-position",
-        _WARNING,
-        "a gate on sells looks at the position alone, which may stay as it is for ever",
-        "no market, no clock and no signal opens such a gate: exits are swallowed for good",
-        "put the condition into the rules that it is meant for",
-    ),
-    FindingCode(
         "gate-passes-unknown",
         _INFORMATION,
         "a gate lets sells pass while its condition is Unknown",

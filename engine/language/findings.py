@@ -27,12 +27,10 @@ from engine.language.types import (
     comparisons_of,
     facts_of,
     facts_of_condition,
-    implied,
     is_constant,
 )
-from engine.lowered import Comparison, Once, Selection
+from engine.lowered import Comparison, Once
 from engine.series import SELF
-from engine.vocabulary import FACTS, Varies
 
 DAY_SECONDS: Final = 86_400
 HALF_HOUR_SECONDS: Final = 1800
@@ -64,7 +62,6 @@ def findings(policy: Policy, whole: Whole | None) -> list[Problem]:
     found = [*_votes(policy), *_gates(policy), *_calendars(policy), *_scopes(policy), *_order_prices(policy)]
     for condition in _conditions(policy):
         found += [*_comparisons(condition), *_clock_windows(policy, condition)]
-    found += _entries_over_exits(policy)
     if whole is not None:
         found += _whole(policy, whole)
     return list(dict.fromkeys(found))
@@ -150,21 +147,6 @@ def _gates(policy: Policy) -> Iterator[Problem]:
         if gate.pass_if_unknown:
             message = f"gate '{gate.name}' lets sells pass while its condition is Unknown"
             yield finding("gate-passes-unknown", message, gate.span)
-        if "sell" in gate.vetoes and _only_the_position(gate.when):
-            protected = any(rule.protective for rule in policy.rules)
-            message = (
-                f"while gate '{gate.name}' is true, {'only a protective rule' if protected else 'nothing'} "
-                "can sell; it looks at the position alone, which may stay so for ever"
-            )
-            hint = "put the condition into the rules that it is meant for"
-            yield finding("gate-traps-position", message, gate.span, hint)
-
-
-def _only_the_position(condition: Condition) -> bool:
-    """Say whether a condition reads the position, the account and their values, and nothing else."""
-    facts = {fact.name for fact in facts_of_condition(condition)}
-    account = {name for name, fact in FACTS.items() if fact.varies in (Varies.ACCOUNT, Varies.FIXED)}
-    return bool(facts) and facts <= account | {"gain"} and bool(facts & {"position_value", "weight", "gain"})
 
 
 def _scopes(policy: Policy) -> Iterator[Problem]:
@@ -208,46 +190,6 @@ def _order_prices(policy: Policy) -> Iterator[Problem]:
         if fact.name not in ("price", "bid", "ask"):
             message = f"no sell can be sent, not even a protective one, while '{fact.name}' is Unknown"
             yield finding("exit-price", message, fact.span, "price sells from the bid")
-
-
-# --- rules ------------------------------------------------------------------------------------
-
-
-def _entries_over_exits(policy: Policy) -> Iterator[Problem]:
-    """Find what wins over a standing exit where the highest priority wins, whatever it does."""
-    if policy.selection is not Selection.BY_PRIORITY:
-        return
-    for index, rule in enumerate(policy.rules):
-        for exit_rule in policy.rules[index + 1 :]:
-            if (
-                exit_rule.action is Action.SELL
-                and _leaves_more(rule, exit_rule)
-                and _may_meet(rule, exit_rule)
-            ):
-                what = {Action.BUY: "entry", Action.SELL: "trim", Action.HOLD: "hold"}[rule.action]
-                message = f"{what} '{rule.name}' wins over exit '{exit_rule.name}' while both are true"
-                hint = "give exits the higher priority, or write  selection: exits_first"
-                yield finding("over-exit", message, rule.span, hint)
-                break
-
-
-def _leaves_more(rule: Rule, exit_rule: Rule) -> bool:
-    """Say whether a rule leaves, or may leave, more of the position than an exit."""
-    return rule.action is not Action.SELL or (rule.size is not None and rule.size != exit_rule.size)
-
-
-def _may_meet(rule: Rule, exit_rule: Rule) -> bool:
-    known = {
-        (name, value) for name, comparison, value in implied(rule.when) if comparison is Comparison.EQUAL
-    }
-    exits = {
-        name: value for name, comparison, value in implied(exit_rule.when) if comparison is Comparison.EQUAL
-    }
-    exits["held"] = Decimal(1)
-    if any(name in exits and exits[name] != value for name, value in known):
-        return False
-    names, other_names = set(rule.scope.names), set(exit_rule.scope.names)
-    return not names or not other_names or bool(names & other_names)
 
 
 # --- comparisons ------------------------------------------------------------------------------

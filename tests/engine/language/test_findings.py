@@ -8,7 +8,7 @@ import pytest
 
 from engine.errors import Severity
 from engine.language.load import load_policy
-from tests.engine.language.small import load, text
+from tests.engine.language.small import load
 from tests.policy_texts import policy_text
 
 
@@ -118,56 +118,7 @@ def test_windows_without_a_cycle(window: str, cadence: str, found: bool) -> None
     ) == found
 
 
-# --- who wins ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("rule", "found"),
-    [
-        ("{priority: 950, when: rsi < 30, then: buy to target}", True),
-        ("{priority: 950, when: not held and rsi < 30, then: buy to target}", False),
-        ("{priority: 950, when: rsi < 30, then: hold}", True),
-        ("{priority: 950, when: rsi < 30, then: sell to goal}", True),
-        ("{priority: 950, when: rsi < 30, then: sell all}", False),
-        ("{priority: 10, when: rsi < 30, then: buy to target}", False),
-    ],
-)
-def test_what_wins_over_an_exit_by_priority(rule: str, found: bool) -> None:
-    """Under by_priority an entry, hold or trim above an exit that may be true with it; else nothing."""
-    changes = (("  stop:", f"  first: {rule}\n  stop:"),)
-    assert ("over-exit" in findings("not held and rsi < 30", *changes, ("exits_first", "by_priority"))) == (
-        found or "sell to goal" in text("held")
-    )
-    assert "over-exit" not in findings("rsi < 30", *changes)
-
-
-def test_a_trim_above_an_exit_is_named() -> None:
-    """The trim of the small policy stands above two full exits: it is told once, naming the first."""
-    problems = load("not held and rsi < 30", ("exits_first", "by_priority")).problems
-    (problem,) = (problem for problem in problems if problem.code == "over-exit")
-    assert "trim 'exit' wins over exit 'trend'" in problem.message
-
-
 # --- gates, scopes, calendars, orders ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("gate", "found"),
-    [
-        ("{vetoes: [sell], when: position_value <= 110% of target}", True),
-        ("{vetoes: [buy, sell], when: gain < 5%}", True),
-        ("{vetoes: [buy], when: position_value <= 110% of target}", False),
-        ("{vetoes: [sell], when: position_value <= 110% of target and rsi < 90}", False),
-        ("{vetoes: [sell], when: since_buy < 1d}", False),
-        ("{vetoes: [sell], when: session != regular}", False),
-        ("{vetoes: [sell], when: held_for < 1d and gain < 5%}", False),
-    ],
-)
-def test_gates_that_trap_a_position(gate: str, found: bool) -> None:
-    """A gate on sells that looks at the position alone may stay true for ever."""
-    assert (
-        "gate-traps-position" in findings(GOOD, ("rules:\n", f"gates: {{one: {gate}}}\nrules:\n"))
-    ) == found
 
 
 def test_what_is_only_watched_needs_no_rules() -> None:
@@ -236,7 +187,7 @@ def test_findings_never_keep_a_policy_from_loading() -> None:
         loaded = load_policy(policy_text(random.Random(seed)), "random.yaml")
         assert loaded.policy is not None
         found |= {problem.code for problem in loaded.problems}
-    assert {"unused", "over-exit", "no-protective-rule", "no-exit", "gate-passes-unknown"} <= found
+    assert {"unused", "no-protective-rule", "no-exit", "gate-passes-unknown"} <= found
 
 
 def test_partly_broken_policies_have_the_findings_of_what_could_be_read() -> None:
