@@ -61,6 +61,13 @@ class Tested:
 @click.option("--coverage", is_flag=True, help="What the cases show of the policy, and what they do not.")
 @click.option("--mutate", is_flag=True, help="Change the policy a little, many times: what notices no case?")
 @click.option(
+    "--generate",
+    "generated_file",
+    metavar="FILE",
+    help="Run nothing: write a case for each rule, boundary, gate and conflict to a new FILE; - prints them.",
+)
+@click.option("--force", is_flag=True, help="Let --generate replace a file.")
+@click.option(
     "--fail-under",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
@@ -75,6 +82,8 @@ def command(
     decisions: bool,
     coverage: bool,
     mutate: bool,
+    generated_file: str | None,
+    force: bool,
     fail_under: float | None,
 ) -> ExitCode:
     """Run the cases of each POLICY (a file, or the name of a shipped one; all shipped ones by default).
@@ -84,6 +93,12 @@ def command(
     chosen = names or policies.shipped()
     if cases_file is not None and len(chosen) != 1:
         raise click.UsageError("--cases goes with one POLICY")
+    if generated_file is not None:
+        if len(names) != 1:
+            raise click.UsageError("--generate goes with one POLICY")
+        from adapters.cli.generate import generate
+
+        return generate(output, names[0], generated_file, force=force)
     if fail_under is not None and not (coverage or mutate):
         raise click.UsageError("--fail-under goes with --coverage or --mutate")
     tested = []

@@ -218,7 +218,7 @@ def _stated(variant: Variant, values: list[float]) -> Iterator[tuple[str, str]]:
         elif variant.snapshot.anything_unknown:
             yield fact.name, _UNKNOWN
     for signal in stated:
-        weights = any(slot in read for slot in signal.slots[2:])
+        weights = any(slot in read for slot in (*signal.slots[2:], *signal.entry_slots[2:]))
         for field, slot in zip(_FIELDS[: 5 if weights else 2], signal.slots, strict=False):
             yield f"{signal.name}.{field}", literal_of(counted[slot], lowered.slots[slot].unit)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from engine.codes import Action, Disposition, Truth
 from engine.evaluate.solver import Budget, Formula, every, negation
 from engine.language.policy import Policy
-from engine.lowered import Comparison, ConstantTerm, FactTerm, LoweredPolicy
+from engine.lowered import Comparison, ConstantTerm, FactTerm, LoweredPolicy, NodeKind
 from engine.prove.case_text import WrittenCase, case_name
 from engine.prove.example import Confirms, Outcome, example
 from engine.prove.region import literal_words
@@ -71,47 +71,59 @@ def _rule(variant: Variant, index: int, written: Mapping[str, WrittenCase]) -> I
 
 
 def _boundaries(variant: Variant, index: int, written: Mapping[str, WrittenCase]) -> Iterator[WrittenCase]:
-    """Each comparison of a rule with a number: the last value at which the rule is true, and the next."""
+    """Each comparison of a rule: the last value at which the rule is true, and the next, at which it is not.
+
+    Of a comparison with no number: once it is what alone keeps the rule from being true.
+    """
     policy, rule = variant.lowered, variant.lowered.rules[index]
+    matches = variant.terms.candidates[index].matches
     for atom in atoms_of_node(policy, rule.when):
         lowered = policy.atoms[atom]
-        if not (isinstance(lowered.left, FactTerm) and isinstance(lowered.right, ConstantTerm)):
-            continue
-        k = policy.slots[lowered.left.slot].steps_per_unit
-        if not k:
-            continue
-        at = round(lowered.right.value * k)
-        value = variant.terms.variable(lowered.left.slot).value
-        matches, truth = variant.terms.candidates[index].matches, variant.terms.atom(atom)
-        last = {
-            Comparison.LESS: at - 1,
-            Comparison.LESS_OR_EQUAL: at,
-            Comparison.GREATER: at + 1,
-            Comparison.GREATER_OR_EQUAL: at,
-            Comparison.EQUAL: at,
-        }.get(lowered.comparison)
-        if last is None:
-            continue
-        beyond = last + (1 if lowered.comparison in (Comparison.LESS, Comparison.LESS_OR_EQUAL) else -1)
         words = literal_words(lowered, lowered.comparison)
-        for label, steps, wanted, formula in (
-            ("just", last, Truth.TRUE, matches),
-            (
-                "just-not",
-                beyond,
-                Truth.FALSE,
-                every((negation(matches), truth.false, _others(variant, index, atom))),
-            ),
-        ):
+        fails = every((negation(matches), *_only(variant, index, atom)))
+        edge = _edge(variant, atom)
+        sides = [("not", "false", Truth.FALSE, [fails])]
+        if edge is not None:
+            last, beyond = edge
+            sides = [
+                ("just", "still true", Truth.TRUE, [last, matches]),
+                ("just-not", "no longer true", Truth.FALSE, [beyond, fails]),
+            ]
+        for label, so, wanted, formulas in sides:
             yield from _write(
                 variant,
                 written,
                 case_name(rule.name, label, words),
-                f"{rule.name} is {'still' if wanted else 'no longer'} true: {words}",
-                [value == steps, formula],
+                f"{rule.name} is {so}: {words}",
+                formulas,
                 _is(index, wanted),
                 (index,),
             )
+
+
+def _edge(variant: Variant, atom: int) -> tuple[Formula, Formula] | None:
+    """Return that a fact has the last value at which a comparison with a number holds, and the next one."""
+    lowered = variant.lowered.atoms[atom]
+    if not (isinstance(lowered.left, FactTerm) and isinstance(lowered.right, ConstantTerm)):
+        return None
+    k = variant.lowered.slots[lowered.left.slot].steps_per_unit
+    if not k or lowered.comparison is Comparison.NOT_EQUAL:
+        return None
+    at = round(lowered.right.value * k)
+    last = at + {Comparison.LESS: -1, Comparison.GREATER: 1}.get(lowered.comparison, 0)
+    beyond = last + (1 if lowered.comparison in (Comparison.LESS, Comparison.LESS_OR_EQUAL) else -1)
+    value = variant.terms.variable(lowered.left.slot).value
+    return value == last, value == beyond
+
+
+def _only(variant: Variant, index: int, atom: int) -> Iterator[Formula]:
+    """A comparison of a rule's conjunction is false, and every other part of it true."""
+    policy = variant.lowered
+    top = policy.nodes[policy.rules[index].when]
+    yield variant.terms.atom(atom).false
+    for child in top.children if top.kind is NodeKind.ALL else ():
+        if atom not in atoms_of_node(policy, child):
+            yield variant.terms.node(child).true
 
 
 def _is(index: int, wanted: Truth) -> Confirms:
@@ -119,14 +131,6 @@ def _is(index: int, wanted: Truth) -> Confirms:
         return outcome.decision.truths[index] == wanted
 
     return confirms
-
-
-def _others(variant: Variant, index: int, atom: int) -> Formula:
-    """Every other conjunct of a rule's condition is true."""
-    policy = variant.lowered
-    top = policy.nodes[policy.rules[index].when]
-    others = [child for child in top.children if atom not in atoms_of_node(policy, child)]
-    return every(variant.terms.node(child).true for child in others)
 
 
 # --- gates and conflicts ----------------------------------------------------------------------
