@@ -62,10 +62,8 @@ RELATIONS: Final = (
     Relation("typical", ("high", "low", "close"), lambda *bar: sum(bar) / 3, "(high + low + close) / 3"),
 )
 
-AT_MOST: Final = (
+SURE_AT_MOST: Final = (
     ("bid", "ask"),
-    ("position_value", "equity"),
-    ("cash", "equity"),
     ("entry_price", "peak_price"),
     ("low", "open"),
     ("low", "close"),
@@ -73,7 +71,10 @@ AT_MOST: Final = (
     ("close", "high"),
     *((f"since_order{unit}", f"since_{side}{unit}") for unit in ("", "_bars") for side in ("buy", "sell")),
 )
-"""Pairs of which the first is never above the second."""
+"""Pairs of which the first is never above the second: asserted in every cycle, assumed by the prover."""
+
+AT_MOST: Final = (*SURE_AT_MOST, ("position_value", "equity"), ("cash", "equity"))
+"""With those that facts files are held to: an account that owes money could break the last two."""
 
 RELATED: Final = frozenset(
     {name for relation in RELATIONS for name in (relation.target, *relation.inputs)}

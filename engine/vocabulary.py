@@ -385,7 +385,11 @@ INVARIANTS: Final = (
     "bid <= ask",
     "price == bid",
     "held == (position_qty >= minimum)",
+    "dust is a quantity above 0 that is not held",
+    "a quantity of 0 is worth 0",
+    "entry_price <= peak_price",
+    "since_order is the shorter of since_buy and since_sell",
     "a voted signal follows from its votes",
     "low <= open, low <= close, open <= high, close <= high",
 )
-"""Relations between facts that hold in every snapshot; the fact maker asserts them."""
+"""Relations between facts in every snapshot: the fact maker asserts them, the prover assumes them."""

@@ -18,7 +18,7 @@ A limit is not modelled beyond what every buy obeys: see ``PolicyTerms.bought``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple
@@ -43,7 +43,7 @@ from engine.evaluate.solver import (
     total,
 )
 from engine.evaluate.verdict import WOULD_EXIT, gates_of
-from engine.invariants import AT_MOST
+from engine.invariants import SURE_AT_MOST
 from engine.lowered import (
     ArithmeticTerm,
     Atom,
@@ -63,7 +63,7 @@ from engine.lowered import (
     StepTerm,
     Term,
 )
-from engine.series import Column, Lag, SeriesCall, SeriesNode
+from engine.series import SELF, Column, Lag, SeriesCall, SeriesNode
 from engine.units import GRID_PER_UNIT, Measure, Words
 from engine.vocabulary import FACTS, SIGNAL_FIELDS, Family
 
@@ -139,6 +139,7 @@ class Snapshot:
         self.exact: list[Formula] = []  # what products and quotients are
         self.firm: list[Formula] = []  # no computed number lies on the edge of its rounding
         self.variables: dict[object, Variable] = {}
+        self._named: dict[str, Variable] = {}
         self._related: set[str] = set()
         self._fresh = 0
 
@@ -148,13 +149,16 @@ class Snapshot:
         if key not in self.variables:
             taken = sum(other.slot.name == slot.name for other in self.variables.values())
             name = f"{self.name}{slot.name}" + (f"#{taken + 1}" if taken else "")
-            self.variables[key] = Variable(slot, self._known(slot, name), self._value(slot, name))
+            variable = Variable(slot, self._known(slot, name), self._value(slot, name))
+            self.variables[key] = variable
+            if slot.origin is SlotOrigin.VOCABULARY or _is_own_column(slot):
+                self._named.setdefault(slot.name, variable)
             self._relate()
         return self.variables[key]
 
     def find(self, name: str) -> Variable | None:
         """Return the variable of a fact of the vocabulary, if something reads it."""
-        return self.variables.get((name, SlotOrigin.VOCABULARY))
+        return self._named.get(name)
 
     def fresh(self, kind: str) -> str:
         """Return a new name for a helping variable."""
@@ -193,7 +197,7 @@ class Snapshot:
             found = [self.find(name) for name in names]
             return None if None in found else [one for one in found if one is not None]
 
-        for low, high in AT_MOST:
+        for low, high in SURE_AT_MOST:
             if pair := both(low, high):
                 a, b = pair
                 k, m = a.slot.steps_per_unit, b.slot.steps_per_unit
@@ -232,8 +236,34 @@ class Snapshot:
                 yield f"since_order{suffix} is the shorter", implies(known, either)
 
 
+class Completion(Snapshot):
+    """A snapshot that knows all that another one knows, alike, and perhaps more.
+
+    A fact that the other does not know has a value there, too, which nothing reads: it is what is known here.
+    So the two share every value, and differ in what is known alone.
+    """
+
+    def __init__(self, of: Snapshot) -> None:
+        """Begin without facts."""
+        super().__init__(f"{of.name}known ", anything_unknown=True)
+        self.of = of
+
+    def _known(self, slot: FactSlot, name: str) -> Formula:
+        known = super()._known(slot, name)
+        self.constraints.append(implies(self.of.variable(slot).known, known))
+        return known
+
+    def _value(self, slot: FactSlot, name: str) -> Number | Formula:
+        return self.of.variable(slot).value
+
+
 def _key(slot: FactSlot) -> object:
     return slot.series if slot.series is not None else (slot.name, slot.origin)
+
+
+def _is_own_column(slot: FactSlot) -> bool:
+    """Say whether a fact is a column of the policy's own bars, such as ``close``."""
+    return isinstance(slot.series, Column) and slot.series.name == slot.name and slot.series.symbol == SELF
 
 
 def slot_range(slot: FactSlot) -> tuple[int, int]:
@@ -296,6 +326,17 @@ class _Terms:
             self._operands[term, k] = computed.known, q
         return self._operands[term, k]
 
+    def completed_by(self, other: _Terms, alike: Callable[[Term], Formula]) -> Iterator[Formula]:
+        """Yield what a completion keeps: of facts that are ``alike`` the same is computed."""
+        for term, x in self._reals.items():
+            if not isinstance(term, FactTerm | ConstantTerm) and term in other._reals:
+                y = other._reals[term]
+                equal = as_real(x.value) == as_real(y.value)
+                yield implies(alike(term), every((implies(x.known, y.known), equal)))
+        for key, (_, steps) in self._operands.items():
+            if key in other._operands:
+                yield implies(alike(key[0]), steps == other._operands[key][1])
+
     def real(self, term: Term) -> _Real:
         """Return a number, exactly."""
         if term not in self._reals:
@@ -307,6 +348,9 @@ class _Terms:
             case FactTerm(slot):
                 variable = self._read(slot)
                 k = variable.slot.steps_per_unit
+                if isinstance(variable.value, int):  # it is fixed
+                    at = variable.value / k
+                    return _Real(variable.known, Fraction(variable.value, k), at, at, abs(at))
                 low, high = (bound / k for bound in slot_range(variable.slot))
                 value = as_real(variable.value) * as_real(Fraction(1, k))
                 return _Real(variable.known, value, low, high, max(abs(low), abs(high)))
@@ -479,7 +523,8 @@ _MIRROR: Final = {
 class Conditions:
     """Every condition of a lowered policy as formulas over a snapshot.
 
-    ``own`` gives facts that are not the snapshot's: those of the moment after an entry, what a decision was.
+    ``own`` gives facts that are not the snapshot's: those of the moment after an entry, what a decision was,
+    signals that are stated instead of counted.
     """
 
     def __init__(
@@ -488,7 +533,8 @@ class Conditions:
         """Translate nothing yet: what nobody asks for costs nothing."""
         self.policy = policy
         self.snapshot = snapshot
-        self._own = own or {}
+        self._given = own or {}
+        self._own = dict(self._given)
         self._nodes: dict[int, Kleene] = {}
         self._atoms: dict[int, Kleene] = {}
         self._signals: dict[int, _Signal] = {}
@@ -505,7 +551,7 @@ class Conditions:
 
         A confidence is defined at the bound it is compared with, or else at each of its steps.
         """
-        if slot in self._signal_of:
+        if slot in self._signal_of and slot not in self._given:
             signal, part = self._signal_of[slot]
             counted = self.signal(signal)
             if part == _CONFIDENCE and compared_with is None:
@@ -976,7 +1022,7 @@ class PolicyTerms(Conditions):
             return None
         key = (lowered.size, lowered.size_measure, lowered.additive, lowered.min_step)
         if key not in self._after:
-            self._after[key] = Conditions(self.policy, self.snapshot, self._after_entry())
+            self._after[key] = Conditions(self.policy, self.snapshot, self._given | self._after_entry())
         return self._after[key]
 
     def _after_entry(self) -> dict[int, Variable]:

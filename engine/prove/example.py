@@ -304,6 +304,9 @@ def _anchored(variant: Variant, anchor: _Anchor) -> Iterator[Formula]:
             yield implies(negation(held), found[0] == 0)
     if found := steps("equity"):
         yield found[0] == round(anchor.equity * found[1])
+    for name in ("position_value", "cash"):  # a facts file knows no debts
+        if found := steps(name):
+            yield found[0] <= round(anchor.equity * found[1])
     yield from is_about("position_value", at * as_real(anchor.quantity))
     yield from is_about("weight", at * as_real(anchor.quantity / anchor.equity))
     yield from is_about("gain", at * as_real(1 / anchor.entry_price) - 1)

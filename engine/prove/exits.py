@@ -354,8 +354,10 @@ def _account_needs(variant: Variant, model: Model, sells: Formula, given: list[F
     """
     own = {atom for atom in decisive_atoms(variant.form.lowered) if _is_fixed(variant, atom)}
     literals = [
-        Literal(atom, model.truth(variant.terms.atom(atom).true))
+        Literal(atom, holds)
         for atom in decisive_atoms(variant.form.lowered)
+        for holds in (True, False)
+        if model.truth(_formula(variant, Literal(atom, holds)))
     ]
     needs = [_Need(_formula(variant, one), one, "") for one in literals if one.atom in own]
     needs += [

@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Final
 
 from engine.codes import IntentState, UnknownReason
+from engine.invariants import SURE_AT_MOST
 from engine.language.policy import Listing
 from engine.lowered import FactSlot, LoweredPolicy, Once, SlotOrigin
 from engine.model import Instrument, NoQuote, OrderSide, Quote, SessionFacts
@@ -311,7 +312,8 @@ def _gain(view: SymbolView, moment: Moment) -> Known:
 
 
 def _peak(view: SymbolView) -> float:
-    return view.memory.peak_price / PRICE_SCALE
+    """Return the highest close since the first fill, and no less than the entry price, which fills move."""
+    return max(view.memory.peak_price / PRICE_SCALE, _entry_price(view) or 0.0)
 
 
 def _entry(view: SymbolView, moment: Moment) -> Known:
@@ -484,6 +486,11 @@ class FactMaker:
         self._reasons = bytearray()
         slots = {slot.name: index for index, slot in enumerate(policy.slots)}
         self._related = tuple(slots[name] for name in ("bid", "ask", "price", "held"))
+        self._ordered = tuple(
+            (slots[low], slots[high], f"{low} <= {high}")
+            for low, high in SURE_AT_MOST
+            if low in slots and high in slots
+        )
         self._quantity, self._minimum = slots["position_qty"], slots.get("minimum", -1)
         for index, slot in enumerate(policy.slots):
             if slot.origin is SlotOrigin.VOCABULARY and slot.name in _MAKERS:
@@ -541,6 +548,8 @@ class FactMaker:
         bid, ask, price, held = (values[slot] for slot in self._related)
         assert not bid > ask, "bid <= ask"
         assert price == bid or (price != price and bid != bid), "price is the bid"
+        for low, high, words in self._ordered:
+            assert not values[low] > values[high], words
         if self._minimum >= 0 and held == held:
             enough = values[self._quantity] >= values[self._minimum]
             assert (held == 1.0) == enough, "held is position_qty >= minimum"
