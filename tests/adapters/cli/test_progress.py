@@ -42,3 +42,17 @@ def test_longer_work_is_drawn_and_wiped() -> None:
 def test_what_is_no_terminal_gets_nothing() -> None:
     """A log is no place for a bar."""
     assert drawn(StringIO(), [2.0, 3.0]) == []
+
+
+def test_work_of_unknown_length_says_what_it_does() -> None:
+    """Each line stands in the place of the one before, with nothing left of that."""
+    times = iter([0.0, 0.5, 1.0, 1.2])
+    stream = Terminal()
+    with ProgressBar("proving a.yaml:", stream, lambda: next(times)) as bar:
+        for doing in ("conditions", "exits", "limits"):
+            bar.say(doing)
+    assert stream.getvalue().split("\r")[1:] == [
+        "proving a.yaml:  exits\x1b[K",
+        "proving a.yaml:  limits\x1b[K",
+        "\x1b[2K",
+    ]

@@ -53,7 +53,7 @@ def test_a_line_for_each_policy_and_a_block_for_each_problem(folder: Path, updat
 
 def test_all_shipped_policies_by_default() -> None:
     """Without a name each shipped policy is checked; none has an error."""
-    found = run()
+    found = run("--no-proof")
     assert found.exit_code == ExitCode.OK
     for name in policies.shipped():
         assert f"{name}.yaml: " in found.output
@@ -202,11 +202,11 @@ def test_the_hook_of_other_repositories_runs_this_command(folder: Path) -> None:
         assert found.exit_code == code
 
 
-def test_nothing_heavy_is_loaded_for_a_policy_on_common_calendars() -> None:
-    """A check takes no second: neither pandas nor calendars nor stores are imported."""
+def loaded_by(*arguments: str) -> set[str]:
+    """Run a command in an interpreter of its own; return the modules that it loaded."""
     code = (
         "import sys\nfrom adapters.cli.group import cli\n"
-        "cli(['validate-policy', 'default'], standalone_mode=False)\nprint('LOADED', *sys.modules)"
+        f"cli({list(arguments)!r}, standalone_mode=False)\nprint('LOADED', *sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -216,5 +216,168 @@ def test_nothing_heavy_is_loaded_for_a_policy_on_common_calendars() -> None:
         text=True,
         check=True,
     )
-    loaded = set(done.stdout.partition("LOADED")[2].split())
-    assert loaded.isdisjoint({"pandas", "numpy", "exchange_calendars", "sqlalchemy", "rich", "pyarrow"})
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+HEAVY = {"pandas", "numpy", "exchange_calendars", "sqlalchemy", "rich", "pyarrow"}
+BROKEN_FILE = "tests/policies/broken/unit-arguments.yaml"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--no-proof", "default"], ["--explain", "gap"], [BROKEN_FILE]],
+    ids=["no-proof", "explain", "broken"],
+)
+def test_no_prover_is_loaded_where_nothing_is_proved(arguments: list[str]) -> None:
+    """A check takes no second: neither the solver nor pandas nor calendars nor stores are imported."""
+    assert loaded_by("validate-policy", *arguments).isdisjoint({"z3", *HEAVY})
+
+
+def test_nothing_else_heavy_is_loaded_to_prove() -> None:
+    """The solver alone."""
+    loaded = loaded_by("validate-policy", "docs/how-to/dip.yaml")
+    assert "z3" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+# --- the prover -------------------------------------------------------------------------------
+
+SEEDED = ROOT / "tests" / "policies" / "seeded"
+
+
+def test_findings_are_told_with_where_and_an_example(
+    update_golden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning is told whole; information is counted; promises, and a line for the policy, stand last."""
+    monkeypatch.chdir(SEEDED)
+    found = run("gate-vetoes-exit.yaml", "promise-refuted.yaml", "promise-refuted.repaired.yaml")
+    assert found.exit_code == ExitCode.OK
+    assert_golden(found.output, GOLDEN / "proved.txt", update_golden)
+
+
+def test_all_information_is_told_if_it_is_wanted(
+    update_golden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--all leaves nothing out, and says what of a decision the promises' proofs speak of."""
+    monkeypatch.chdir(SEEDED)
+    found = run("priority-decides.yaml", "promise-refuted.repaired.yaml", "--all")
+    assert_golden(found.output, GOLDEN / "proved-all.txt", update_golden)
+    assert "more piece" not in found.output
+
+
+def test_what_the_prover_warns_of_is_a_failure_where_wanted() -> None:
+    """--strict counts its warnings; --no-proof does not look for them."""
+    trap = str(SEEDED / "trap.yaml")
+    assert run(trap).exit_code == ExitCode.OK
+    assert run(trap, "--strict").exit_code == ExitCode.FINDING
+    assert run(trap, "--strict", "--no-proof").exit_code == ExitCode.OK
+    assert "not proved" in run(trap, "--no-proof").output
+    assert run(str(SEEDED / "trap.repaired.yaml"), "--strict").exit_code == ExitCode.OK
+
+
+def test_time_that_is_up_is_told() -> None:
+    """What was not settled is left open, never passed over: a promise is undecided, the rest one finding."""
+    found = run(str(SEEDED / "promise-refuted.repaired.yaml"), "--budget", "0.000001")
+    assert "information[budget]: not everything could be settled in the time" in found.output
+    assert "warning[promise-undecided]" in found.output
+    assert "0 of 1 promise proved" in found.output
+    assert "left open" in found.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "soon"])
+def test_a_budget_is_a_time(budget: str) -> None:
+    """No time at all is spelt --no-proof."""
+    assert run("default", "--budget", budget).exit_code == ExitCode.USAGE
+
+
+def test_json_says_what_the_prover_found() -> None:
+    """Region, example and verdicts as their schema says; what the loader found has none of them."""
+    names = ["promise-refuted.yaml", "promise-refuted.repaired.yaml", "unused.yaml"]
+    found = run(*(str(SEEDED / name) for name in names), "--json")
+    document = json.loads(found.output)
+    Draft202012Validator(schemas.load("validate-policy-v1")).validate(document)
+    refuted, repaired, unused = document["files"]
+    (problem,) = (one for one in refuted["problems"] if one["code"] == "promise-refuted")
+    assert problem["symbols"] == ["BTC-USD", "ETH-USD"]
+    assert set(problem["region"]["conditions"]) == {"close < trend", "not held", "rsi < 30"}
+    assert problem["region"]["text"] == " and ".join(problem["region"]["conditions"])
+    assert (problem["example"]["action"], problem["example"]["rule"]) == ("buy", "dip")
+    assert problem["example"]["facts"]["rsi"] == "29.99"
+    assert [one["verdict"] for one in refuted["proof"]["promises"]] == ["refuted"]
+    (promise,) = repaired["proof"]["promises"]
+    assert (promise["verdict"], promise["how"]) == ("proved", "for every snapshot")
+    assert repaired["proof"]["questions"] > 0
+    assert repaired["proof"]["left_open"] == []
+    (loaded,) = (one for one in unused["problems"] if one["code"] == "unused")
+    assert "example" not in loaded
+    unproved = json.loads(run(str(SEEDED / "unused.yaml"), "--no-proof", "--json").output)
+    assert unproved["files"][0]["proof"] is None
+
+
+def test_a_policy_through_a_pipe_is_proved() -> None:
+    """The name of standard input is no name of a policy."""
+    found = run("-", stdin=(SEEDED / "trap.yaml").read_text("utf-8"))
+    assert "warning[trap]" in found.output
+    assert "--policy POLICY" in found.output
+
+
+# --- examples as cases ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gap", "trap", "lost-signal", "exit-overruled", "lost-exit"])
+def test_saved_cases_pass(name: str, tmp_path: Path) -> None:
+    """One case for each example: what is expected is what is decided, for test-policy, too."""
+    policy, cases = str(SEEDED / f"{name}.yaml"), str(tmp_path / "cases.yaml")
+    document = json.loads(run(policy, "--json").output)
+    examples = [one["example"] for one in document["files"][0]["problems"] if one.get("example")]
+    saved = run(policy, "--save-cases", cases)
+    assert saved.exit_code == ExitCode.OK
+    assert f"test-policy {policy} --cases {cases} runs them" in saved.output
+    tested = CliRunner().invoke(cli, ["test-policy", policy, "--cases", cases], prog_name="tradectl")
+    assert tested.exit_code == ExitCode.OK, tested.output
+    assert f"{len(examples)} case" in tested.output.splitlines()[-1]
+    written = yaml.safe_load(Path(cases).read_text())["cases"]
+    assert any(case.startswith(name) for case in written)
+    assert [case["expect"]["action"] for case in written.values()] == [one["action"] for one in examples]
+
+
+def test_a_case_fails_once_the_policy_is_mended(tmp_path: Path) -> None:
+    """The case kept of a trap notices that the repaired policy sells."""
+    cases = str(tmp_path / "cases.yaml")
+    run(str(SEEDED / "gate-vetoes-exit.yaml"), "--save-cases", cases)
+    repaired = str(SEEDED / "gate-vetoes-exit.repaired.yaml")
+    tested = CliRunner().invoke(cli, ["test-policy", repaired, "--cases", cases], prog_name="tradectl")
+    assert tested.exit_code == ExitCode.FINDING
+    assert "action: expected hold, got sell" in tested.output
+
+
+def test_an_example_that_breaks_a_promise_is_no_case(tmp_path: Path) -> None:
+    """test-policy holds promises to every case: what breaks one is left out, and that is said."""
+    cases = tmp_path / "cases.yaml"
+    found = run(str(SEEDED / "promise-refuted.yaml"), "--save-cases", str(cases))
+    assert "(1 left out: a case that breaks a promise fails)" in found.output
+    assert not any(name.startswith("promise") for name in yaml.safe_load(cases.read_text())["cases"])
+
+
+def test_no_file_is_written_over_unasked(tmp_path: Path) -> None:
+    """What is there stays, unless --force says otherwise; nothing else is left in the folder."""
+    cases = tmp_path / "cases.yaml"
+    cases.write_text("mine\n")
+    policy = str(SEEDED / "trap.yaml")
+    refused = run(policy, "--save-cases", str(cases))
+    assert (refused.exit_code, cases.read_text()) == (ExitCode.CONFIGURATION, "mine\n")
+    assert "--force" in refused.output
+    assert run(policy, "--save-cases", str(cases), "--force").exit_code == ExitCode.OK
+    assert "apiVersion: tradectl/cases-v1" in cases.read_text()
+    assert list(tmp_path.iterdir()) == [cases]
+
+
+def test_no_cases_of_what_is_no_policy(folder: Path) -> None:
+    """A file with mistakes has no examples; several files would need several files of cases."""
+    assert "not written" in run("broken.yaml", "--save-cases", "cases.yaml").output
+    assert not Path("cases.yaml").exists()
+    assert run("good.yaml", "doubtful.yaml", "--save-cases", "cases.yaml").exit_code == ExitCode.USAGE
+    assert run("good.yaml", "--save-cases", "cases.yaml", "--no-proof").exit_code == ExitCode.USAGE
+    document = run(str(SEEDED / "trap.yaml"), "--save-cases", "cases.yaml", "--json")
+    assert json.loads(document.stdout)["passed"] is True
+    assert "runs them" in document.stderr
