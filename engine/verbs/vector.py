@@ -546,7 +546,8 @@ class Completion:
         owned, held = self._known("position_qty"), self._known("held") == 1.0
         if owned != owned:
             # Held, nobody says how much: the least that is held stands for it, so that an exit can be told.
-            owned = self._known("minimum") if held else 0.0
+            least = self._known("minimum")
+            owned = (self._minimum() if least != least else least) if held else 0.0
         quantity = round(owned * QUANTITY_SCALE)
         open_order = self._known("open_order")
         cash = self._known("cash")

@@ -1,0 +1,149 @@
+"""The theorem about Unknown, for every policy: what is unknown buys nothing (language reference, "Unknown").
+
+Let ``x`` be facts of which some are Unknown, and ``y`` a completion: whatever ``x`` knows, ``y`` knows
+alike, and it may know more.  If a buy is made in ``x``, the same rule makes the same buy in ``y``, with
+cash, the usage of limits and the venue as they are.  The solver is asked for the choice; the rest follows
+from how ``decide`` goes on from there:
+
+* *Choice.*  If a buy rule wins in ``x`` with some entries known to be followed by an exit (``would_exit``),
+  it wins in ``y`` with the same ones: asked.  ``would_exit_unknown`` plays no part: an entry of which it is
+  set is vetoed, and every lower one is withheld, so no buy is made in ``x`` once it is.
+* *Size.*  ``decide`` makes a buy only where size, limit price and every bound of a limit are known in
+  ``x``.  Each is a number computed from facts, and unknown where one of them is, so it is the same in
+  ``y``; that signals which they read are the same is asked.
+* *Tried entries.*  ``decide`` tries the winner on the facts after it.  Those are the facts before it, or
+  computed from them, so the ones of ``y`` complete those of ``x``.  Conditions are monotone in Kleene's
+  logic, and exits are read as entries read them, without abstaining votes: an exit that is true in ``x`` is
+  true in ``y``, and where all are false in ``x`` they are so in ``y``.  By induction over the entries
+  tried, ``decide`` goes in ``y`` the way it goes in ``x``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.codes import Action
+from engine.evaluate.smt import Completion, PolicyTerms, Snapshot, fact_values
+from engine.evaluate.solver import (
+    Answer,
+    Budget,
+    Formula,
+    Model,
+    Solver,
+    every,
+    implies,
+    negation,
+    same,
+    some,
+)
+from engine.lowered import ConstantTerm, LoweredPolicy, SlotOrigin, Term
+from engine.prove.finding import Finding, found
+from engine.prove.variant import Variant
+from engine.units import GRID_PER_UNIT, Measure
+from engine.verbs.terms import slots_of_term
+
+_VOTED = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
+
+
+def check_unknowns(variant: Variant) -> Iterator[Finding]:
+    """Find an entry that a missing fact makes, or makes larger; there is none in a policy that loads."""
+    theorem = Theorem(variant.lowered, variant.unknown.terms)
+    answer = theorem.ask(variant.unknown.solver, variant.unknown.snapshot.constraints)
+    if answer is not Answer.POSSIBLE:
+        return
+    for rule in theorem.broken_by():
+        name = variant.lowered.rules[rule].name
+        message = f"entry '{name}' may buy while a fact is Unknown, and not the same once it is known"
+        yield found(variant, "unknown-enables", message, variant.lowered.rules[rule].span)
+
+
+def theorem_holds(policy: LoweredPolicy, budget: Budget) -> Answer:
+    """Say whether a policy can break the theorem: IMPOSSIBLE is what it should be."""
+    snapshot = Snapshot(anything_unknown=True)
+    terms = PolicyTerms(policy, snapshot)
+    for slot in policy.slots:
+        if slot.origin not in _VOTED:
+            snapshot.variable(slot)
+    return Theorem(policy, terms).ask(Solver(budget), snapshot.constraints)
+
+
+class Theorem:
+    """The two snapshots: ``terms`` over ``x``, in which any fact may be Unknown, and those over ``y``."""
+
+    def __init__(self, policy: LoweredPolicy, terms: PolicyTerms) -> None:
+        """Translate the policy over the completion."""
+        self.policy = policy
+        self.before = terms
+        self.completion = Completion(terms.snapshot)
+        self.after = PolicyTerms(policy, self.completion)
+        self._broken = {
+            index: self._differs(index)
+            for index, rule in enumerate(policy.rules)
+            if rule.action is Action.BUY
+        }
+        self._model: Model | None = None
+
+    def ask(self, solver: Solver, before: list[Formula]) -> Answer:
+        """Say whether a buy can differ; ``before`` are the constraints of ``x``."""
+        for slot in self.policy.slots:
+            if slot.origin not in _VOTED:
+                self.completion.variable(slot)
+        facts = [*self.before.terms.completed_by(self.after.terms, self._alike), *self._same_counts()]
+        with solver.supposing(*before, *self.completion.constraints, *facts, *self._same_tries()):
+            answer = solver.ask(some(self._broken.values()))
+            if answer is Answer.POSSIBLE:
+                self._model = solver.model()
+        return answer
+
+    def broken_by(self) -> list[int]:
+        """Return the rules whose buys differ in the situation that was found."""
+        assert self._model is not None, "only where it is possible"
+        return [index for index, formula in self._broken.items() if self._model.truth(formula)]
+
+    def values(self) -> tuple[list[float], list[float]]:
+        """Return the facts of the situation that was found, and those of its completion."""
+        assert self._model is not None, "only where it is possible"
+        before, after = (
+            fact_values(self.policy, snapshot, self._model)
+            for snapshot in (self.before.snapshot, self.completion)
+        )
+        return before, after
+
+    def _alike(self, term: Term) -> Formula:
+        """The facts that a number is computed from have one value: a signal may have another one in ``y``."""
+        voted = [slot for slot in slots_of_term(term) if self.policy.slots[slot].origin in _VOTED]
+        pairs = ((self.before.variable(slot), self.after.variable(slot)) for slot in voted)
+        return every(every((implies(x.known, y.known), x.value == y.value)) for x, y in pairs)
+
+    def _same_counts(self) -> Iterator[Formula]:
+        """Where every vote of a signal is known in ``x``, each is the same in ``y``, and so is the count."""
+        for index in range(len(self.policy.signals)):
+            x, y = self.before.signal(index), self.after.signal(index)
+            equal = [a == b for a, b in zip(x.values, y.values, strict=True)]
+            yield implies(x.known_to_entries, every((y.known_to_entries, *equal)))
+
+    def _same_tries(self) -> Iterator[Formula]:
+        """The same entries were tried and would exit; none of which that is Unknown."""
+        for terms in (self.before, self.after):
+            yield from map(negation, terms.would_exit_unknown.values())
+        for index, bit in self.before.would_exit.items():
+            yield same(bit, self.after.would_exit[index])
+
+    def _differs(self, index: int) -> Formula:
+        """A buy can be made, and another rule is chosen once more is known, or it computes otherwise."""
+        rule = self.policy.rules[index]
+        k = GRID_PER_UNIT[rule.size_measure]
+        terms = [(rule.size, k), (self.policy.buy_style.limit, GRID_PER_UNIT[Measure.PRICE])]
+        terms += [(limit.bound, GRID_PER_UNIT[Measure.MONEY]) for limit in self.policy.limits]
+        computed = [(term, k) for term, k in terms if term is not None and not isinstance(term, ConstantTerm)]
+        known = every(self.before.terms.on_grid(term, k)[0] for term, k in computed)
+        changed = [self._changes(slot) for term, _ in computed for slot in slots_of_term(term)]
+        before, after = self.before.candidates[index], self.after.candidates[index]
+        return every((before.wins, known, some((negation(after.wins), *changed))))
+
+    def _changes(self, slot: int) -> Formula:
+        """A fact that is read is not known after all, or, a signal, may be another one."""
+        x, y = self.before.variable(slot), self.after.variable(slot)
+        if self.policy.slots[slot].origin not in _VOTED:
+            return negation(x.known)
+        return some((negation(x.known), negation(y.known), x.value != y.value))
