@@ -16,7 +16,7 @@ _REDRAW_SECONDS: Final = 0.1
 class ProgressBar:
     """Draws how much is done, on a terminal only, and wipes it away in the end.
 
-    Call it with (done, total) as often as you like.
+    Call it with (done, total), or let it say what is being done, as often as you like.
     """
 
     def __init__(
@@ -35,14 +35,26 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int) -> None:
         """Draw, if it is time to."""
+        if total and self._due():
+            full = _WIDTH * done // total
+            bar = "#" * full + "." * (_WIDTH - full)
+            self._draw(f"[{bar}]  {done} of {total}")
+
+    def say(self, doing: str) -> None:
+        """Draw what is being done, where nobody knows how much is to come."""
+        if self._due():
+            self._draw(f"{doing}\x1b[K")
+
+    def _due(self) -> bool:
         now = self._clock()
-        if now < self._next or not total or not self._stream.isatty():
-            return
+        if now < self._next or not self._stream.isatty():
+            return False
         self._next = now + _REDRAW_SECONDS
+        return True
+
+    def _draw(self, text: str) -> None:
         self._drawn = True
-        full = _WIDTH * done // total
-        bar = "#" * full + "." * (_WIDTH - full)
-        self._stream.write(f"\r{self._what}  [{bar}]  {done} of {total}")
+        self._stream.write(f"\r{self._what}  {text}")
         self._stream.flush()
 
     def __exit__(

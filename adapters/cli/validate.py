@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,62 +14,122 @@ import click
 import policies
 from adapters.calendar import calendar_problem
 from adapters.cli.output import ExitCode, Output, common_options
-from engine.errors import NotFoundError, Problem, Severity, Source, TradectlError, UnavailableError, render
+from adapters.cli.progress import ProgressBar
+from adapters.cli.validate_document import document
+from adapters.cli.validate_text import listing
+from adapters.cli.validation import STANDARD_INPUT, Outcome, Unread, Validated
+from adapters.cli.writing import require_new, write_new
+from engine.errors import NotFoundError, TradectlError, UnavailableError
 from engine.language.checker import suggestion
-from engine.language.expression import duration_text
 from engine.language.finding_codes import FINDING_CODES, FindingCode
 from engine.language.source import MAX_BYTES
-from engine.verbs.check import Checked, check
+from engine.verbs.check import check
 
-SCHEMA: Final = "validate-policy-v1"
 CODE_SCHEMA: Final = "finding-code-v1"
-STANDARD_INPUT: Final = "-"
-_NAMED_SYMBOLS: Final = 3
-"""So many symbols are named; of more, the number is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A file that could not be read."""
-
-    name: str
-    error: TradectlError
-
-
-Outcome = Checked | Unread
+BUDGET_SECONDS: Final = 20.0
+PLAIN_WIDTH: Final = 110
+"""The columns of what is printed where there is no terminal."""
 
 
 @click.command
 @click.argument("files", metavar="[FILE]...", nargs=-1)
 @click.option("--strict", is_flag=True, help="End with 1 also where there are warnings.")
+@click.option("--all", "everything", is_flag=True, help="Show all information, not only how much there is.")
+@click.option("--no-proof", is_flag=True, help="Check what can be checked by reading: ask no prover.")
+@click.option(
+    "--budget",
+    "budget_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=BUDGET_SECONDS,
+    metavar="SECONDS",
+    help=f"The prover's time for each FILE [{BUDGET_SECONDS:g}].",
+)
+@click.option("--save-cases", metavar="CASES", help="Keep the examples in a file, for test-policy --cases.")
+@click.option("--force", is_flag=True, help="Let --save-cases write over a file.")
 @click.option("--explain", "code", metavar="CODE", help="Say what a finding means, and read no FILE.")
 @common_options
-def command(output: Output, files: tuple[str, ...], strict: bool, code: str | None) -> ExitCode:
+def command(
+    output: Output,
+    files: tuple[str, ...],
+    strict: bool,
+    everything: bool,
+    no_proof: bool,
+    budget_seconds: float,
+    save_cases: str | None,
+    force: bool,
+    code: str | None,
+) -> ExitCode:
     """Check each FILE: a path, the name of a shipped policy, or - for standard input.
 
-    Without a FILE, all shipped policies. Structure, types, units and meaning are checked, as far as no
-    prover is needed; all files are read, and all mistakes of each are told. Ends with 1 if there is an
-    error, with 3 if a file does not exist.
+    Without a FILE, all shipped policies. Structure, types and units are checked by reading; then a prover
+    looks for what is wrong with the meaning, in all facts that there can be, and says of each promise whether
+    it holds. All files are read, and all mistakes of each are told. Ends with 1 if there is an error, with 3
+    if a file does not exist.
     """
     if code is not None:
         if files:
             raise click.UsageError("--explain takes no FILE")
         explain(output, code)
         return ExitCode.OK
-    outcomes = [_checked(name) for name in files or policies.shipped()]
+    if save_cases is not None:
+        if len(files) != 1:
+            raise click.UsageError("--save-cases goes with one FILE")
+        if no_proof:
+            raise click.UsageError("--save-cases needs the prover: leave out --no-proof")
+        require_new(Path(save_cases), force=force)
+    budget = None if no_proof else budget_seconds
+    outcomes = [_validated(name, budget) for name in files or policies.shipped()]
     if output.as_json:
         output.document(document(outcomes, strict=strict))
     else:
-        output.show("\n".join(listing(outcomes)))
+        output.show("\n".join(listing(outcomes, width=_width(), everything=everything)))
+    if save_cases is not None:
+        for outcome in outcomes:
+            said = _save(outcome, Path(save_cases), force=force)
+            click.echo(said, err=output.as_json)
     return _exit_code(outcomes, strict=strict)
 
 
-def _checked(name: str) -> Outcome:
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
+
+
+def _validated(name: str, budget_seconds: float | None) -> Outcome:
+    """Read and check a file; prove it, too, if there is time for that and no error in it."""
     try:
         text, shown = _read(name)
     except TradectlError as error:
         return Unread(name, error)
-    return check(text, shown, calendar_problem)
+    checked = check(text, shown, calendar_problem)
+    if budget_seconds is None or checked.policy is None:
+        return Validated(name, checked)
+    # z3 takes longer to load than most policies to check
+    from engine.evaluate.solver import Budget
+    from engine.prove.proving import prove
+
+    began = time.monotonic()
+    budget = Budget(over=lambda: time.monotonic() - began > budget_seconds)
+    with ProgressBar(f"proving {shown}:") as bar:
+        proved = prove(checked.policy, checked.lowered, budget, bar.say)
+    return Validated(name, checked, proved, time.monotonic() - began)
+
+
+def _save(outcome: Outcome, path: Path, *, force: bool) -> str:
+    """Write the examples as cases; return what is to be said about it."""
+    if isinstance(outcome, Unread) or outcome.checked.policy is None or outcome.proved is None:
+        return f"{path}: not written, there is no policy to write cases of"
+    from engine.prove.kept import kept_cases
+
+    checked = outcome.checked
+    heading = f"What the prover found in {checked.source.name}, as cases: each says what is decided there,\n"
+    heading += "not what should be. Keep what is meant; where it is not, write what should be, and mend."
+    kept = kept_cases(outcome.checked.policy, checked.lowered, outcome.proved.findings, heading)
+    left_out = f" ({kept.broken} left out: a case that breaks a promise fails)" if kept.broken else ""
+    if not kept.text:
+        return f"{path}: not written, there are no examples{left_out}"
+    write_new(path, kept.text, force=force)
+    number = "1 case" if kept.cases == 1 else f"{kept.cases} cases"
+    return f"{path}: {number}{left_out}; tradectl test-policy {outcome.name} --cases {path} runs them"
 
 
 def _read(name: str) -> tuple[bytes | str, str]:
@@ -98,14 +159,8 @@ def _exit_code(outcomes: Sequence[Outcome], *, strict: bool) -> ExitCode:
         return ExitCode.NOT_FOUND
     if errors:
         return ExitCode.UNAVAILABLE
-    passed = all(_passes(outcome, strict=strict) for outcome in outcomes)
-    return ExitCode.OK if passed else ExitCode.FINDING
-
-
-def _passes(outcome: Outcome, *, strict: bool) -> bool:
-    if isinstance(outcome, Unread) or outcome.policy is None:
-        return False
-    return not (strict and outcome.count(Severity.WARNING))
+    checked = [outcome for outcome in outcomes if isinstance(outcome, Validated)]
+    return ExitCode.OK if all(one.passes(strict=strict) for one in checked) else ExitCode.FINDING
 
 
 # --- a code -----------------------------------------------------------------------------------
@@ -148,97 +203,3 @@ def code_document(found: FindingCode) -> dict[str, Any]:
 
 def _finder(found: FindingCode) -> str:
     return "prover" if found.prover else "loader"
-
-
-# --- text -------------------------------------------------------------------------------------
-
-
-def listing(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Lay the outcomes out for people: each problem with its line, and a line for each policy."""
-    for outcome in outcomes:
-        if isinstance(outcome, Unread):
-            yield f"tradectl: {outcome.error}"
-            continue
-        for problem in outcome.problems:
-            yield render(problem, outcome.source)
-        yield _summary(outcome)
-
-
-def _summary(checked: Checked) -> str:
-    policy = checked.policy
-    if policy is None:
-        return f"{checked.source.name}: {_number(checked.count(Severity.ERROR), 'error')}"
-    warnings = checked.count(Severity.WARNING)
-    parts = [
-        _number(len(policy.rules), "rule"),
-        _number(checked.variants, "variant"),
-        *([_number(warnings, "warning")] if warnings else []),
-        f"bars {'; '.join(_needs(checked))}",
-    ]
-    return f"{checked.source.name}: {policy.name} {policy.version} ({policy.digest[:6]})   {', '.join(parts)}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _needs(checked: Checked) -> Iterator[str]:
-    """Yield the bars that a policy needs, symbols with the same needs together."""
-    together: dict[tuple[int, ...], list[str]] = {}
-    for symbol, intervals in checked.needs.items():
-        together.setdefault(intervals, []).append(symbol)
-    for intervals, symbols in together.items():
-        spans = ", ".join(duration_text(seconds) for seconds in intervals)
-        whose = ", ".join(symbols) if len(symbols) <= _NAMED_SYMBOLS else f"{len(symbols)} symbols"
-        yield f"{spans} of {whose}"
-
-
-# --- json -------------------------------------------------------------------------------------
-
-
-def document(outcomes: Sequence[Outcome], *, strict: bool) -> dict[str, Any]:
-    """Return what ``--json`` prints."""
-    return {
-        "schema": SCHEMA,
-        "passed": all(_passes(outcome, strict=strict) for outcome in outcomes),
-        "files": [_file(outcome) for outcome in outcomes],
-    }
-
-
-def _file(outcome: Outcome) -> dict[str, Any]:
-    if isinstance(outcome, Unread):
-        return {"file": outcome.name, "unread": str(outcome.error), "policy": None, "problems": []}
-    policy = outcome.policy
-    return {
-        "file": outcome.source.name,
-        "unread": None,
-        "policy": None
-        if policy is None
-        else {
-            "name": policy.name,
-            "version": policy.version,
-            "digest": policy.digest,
-            "rules": len(policy.rules),
-            "variants": outcome.variants,
-            "bars": [
-                {"symbol": symbol, "intervals_seconds": list(intervals)}
-                for symbol, intervals in outcome.needs.items()
-            ],
-        },
-        "problems": [_problem(problem, outcome.source) for problem in outcome.problems],
-    }
-
-
-def _problem(problem: Problem, source: Source) -> dict[str, Any]:
-    line, column = source.position(problem.span.start)
-    end_line, end_column = source.position(problem.span.end)
-    return {
-        "code": problem.code,
-        "severity": problem.severity.value,
-        "message": problem.message,
-        "hint": problem.hint,
-        "line": line,
-        "column": column,
-        "end_line": end_line,
-        "end_column": end_column,
-    }

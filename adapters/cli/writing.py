@@ -12,9 +12,14 @@ from engine.errors import ConfigurationError, UnavailableError
 
 def write_new(path: Path, text: str, *, force: bool = False) -> None:
     """Write a new file; ConfigurationError where there is one already, unless it may be replaced."""
+    require_new(path, force=force)
+    write_whole(path, text)
+
+
+def require_new(path: Path, *, force: bool = False) -> None:
+    """Raise ConfigurationError where a file is there already, unless it may be replaced."""
     if path.exists() and not force:
         raise ConfigurationError(f"'{path}' exists: name another file, or replace it with --force")
-    write_whole(path, text)
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from engine.errors import Problem, Span
 from engine.language.finding_codes import finding
 from engine.prove.example import Confirms, Example, redecided
+from engine.prove.proof import Trace
 from engine.prove.region import Region
 from engine.prove.variant import Variant
 
@@ -25,6 +26,7 @@ class Finding:
     region: Region | None = None
     example: Example | None = None
     given: str = ""  # what is taken for granted, in words
+    trace: Trace | None = None  # of a promise over time: the cycles that break it
 
 
 def found(

@@ -17,9 +17,13 @@ from engine.prove.conditions import check_conditions
 from engine.prove.exits import check_exits
 from engine.prove.finding import Finding, merged
 from engine.prove.limits import check_limits
+from engine.prove.promises import prove_promises
+from engine.prove.proof import Proof, Verdict
 from engine.prove.samples import Witnessed
 from engine.prove.signals import check_signals
+from engine.prove.unknowns import check_unknowns
 from engine.prove.variant import Variant, variants_of
+from engine.prove.verdicts import joined, promise_findings
 from engine.vocabulary import SIDE
 
 Progress = Callable[[str], None]
@@ -31,12 +35,14 @@ class Proved:
     """What was found, in the order of the file.
 
     ``left_open`` says in words what was not settled within the budget; so many ``questions`` were asked.
+    ``promises`` are in the order of the file; of one that holds for some symbols only there are several.
     """
 
     findings: tuple[Finding, ...]
     left_open: tuple[str, ...]
     questions: int
     variants: int
+    promises: tuple[Proof, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -55,6 +61,7 @@ def prove(
     found: list[Finding] = []
     left_open: list[str] = []
     dead: dict[str, list[bool]] = {}
+    proofs: list[Proof] = []
     variants = 0
     for variant in variants_of(policy, lowered, budget):
         variants += 1
@@ -65,16 +72,22 @@ def prove(
             found += checks(variant, seen)
             if budget.undecided > before:
                 left_open.append(f"{name} for {variant.words}")
+        progress(f"promises ({variant.words})")
+        said = prove_promises(variant)
+        proofs += said
+        if any(proof.verdict is Verdict.UNDECIDED for proof in said):
+            left_open.append(f"promises for {variant.words}")
         for rule in variant.lowered.rules:
             constant = variant.lowered.nodes[rule.when]
             never = constant.kind is NodeKind.CONSTANT and constant.atom == 0
             dead.setdefault(rule.name, []).append(never)
-    found += _nowhere(policy, dead)
+    promises = joined(proofs)
+    found += [*_nowhere(policy, dead), *promise_findings(promises)]
     together = merged(found, len(lowered))
     if left_open:
         together.append(_open(left_open, policy))
     together.sort(key=lambda one: (one.problem.span.start, one.problem.code))
-    return Proved(tuple(together), tuple(left_open), budget.questions, variants)
+    return Proved(tuple(together), tuple(left_open), budget.questions, variants, promises)
 
 
 _CHECKS: Mapping[str, Callable[[Variant, Witnessed], Iterator[Finding]]] = {
@@ -83,6 +96,7 @@ _CHECKS: Mapping[str, Callable[[Variant, Witnessed], Iterator[Finding]]] = {
     "exits": lambda variant, _seen: check_exits(variant),
     "signals": lambda variant, _seen: check_signals(variant, promised_sides(variant.policy)),
     "limits": check_limits,
+    "unknown facts": lambda variant, _seen: check_unknowns(variant),
 }
 
 

@@ -15,9 +15,10 @@ from engine.series import SELF, columns
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A policy's text, checked.  ``variants`` and ``needs`` are empty where there is no policy.
+    """A policy's text, checked.  The rest is empty where there is no policy.
 
-    ``needs`` are the intervals of bars (seconds, ascending) that each symbol is needed on.
+    ``needs`` are the intervals of bars (seconds, ascending) that each symbol is needed on, ``lowered`` is the
+    form of the policy that each traded symbol has.
     """
 
     source: Source
@@ -25,6 +26,7 @@ class Checked:
     problems: tuple[Problem, ...]
     variants: int
     needs: Mapping[str, tuple[int, ...]]
+    lowered: Mapping[str, LoweredPolicy]
 
     def count(self, severity: Severity) -> int:
         """Return how many problems are so severe."""
@@ -35,10 +37,10 @@ def check(text: str | bytes, name: str, calendar_problem: CalendarProblem) -> Ch
     """Load a policy; ``calendar_problem`` says what is wrong with the name of a calendar."""
     loaded = load_policy(text, name, calendar_problem)
     if loaded.policy is None:
-        return Checked(loaded.source, None, loaded.problems, 0, {})
+        return Checked(loaded.source, None, loaded.problems, 0, {}, {})
     variants = len({id(variant) for variant in loaded.lowered.values()})
     needs = data_needs(loaded.policy, loaded.lowered)
-    return Checked(loaded.source, loaded.policy, loaded.problems, variants, needs)
+    return Checked(loaded.source, loaded.policy, loaded.problems, variants, needs, loaded.lowered)
 
 
 def data_needs(policy: Policy, lowered: Mapping[str, LoweredPolicy]) -> dict[str, tuple[int, ...]]:

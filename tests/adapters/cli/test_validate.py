@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_line_for_each_policy_and_a_block_for_each_problem(folder: Path, update_golden: bool) -> None:
     """Problems with their lines and carets, then what the policy is and needs."""
-    found = run("good.yaml", "broken.yaml", "doubtful.yaml", "default", "absent")
+    found = run("good.yaml", "broken.yaml", "doubtful.yaml", "default", "absent", "--no-proof")
     assert_golden(found.output, GOLDEN / "all.txt", update_golden)
     assert found.exit_code == ExitCode.NOT_FOUND
 
@@ -63,7 +63,8 @@ def test_all_shipped_policies_by_default() -> None:
     ("arguments", "code"),
     [
         (["good.yaml"], ExitCode.OK),
-        (["good.yaml", "--strict"], ExitCode.OK),
+        (["good.yaml", "--strict", "--no-proof"], ExitCode.OK),
+        (["good.yaml", "--strict"], ExitCode.FINDING),
         (["doubtful.yaml"], ExitCode.OK),
         (["doubtful.yaml", "--strict"], ExitCode.FINDING),
         (["broken.yaml"], ExitCode.FINDING),
@@ -342,10 +343,10 @@ def test_saved_cases_pass(name: str, tmp_path: Path) -> None:
 
 
 def test_a_case_fails_once_the_policy_is_mended(tmp_path: Path) -> None:
-    """The case kept of a trap notices that the repaired policy sells."""
+    """The case kept of a lost signal notices that the repaired policy sells."""
     cases = str(tmp_path / "cases.yaml")
-    run(str(SEEDED / "gate-vetoes-exit.yaml"), "--save-cases", cases)
-    repaired = str(SEEDED / "gate-vetoes-exit.repaired.yaml")
+    run(str(SEEDED / "lost-signal.yaml"), "--save-cases", cases)
+    repaired = str(SEEDED / "lost-signal.repaired.yaml")
     tested = CliRunner().invoke(cli, ["test-policy", repaired, "--cases", cases], prog_name="tradectl")
     assert tested.exit_code == ExitCode.FINDING
     assert "action: expected hold, got sell" in tested.output
