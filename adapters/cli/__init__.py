@@ -12,6 +12,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "funnel": ("funnel", "Count what became of each directional signal, from birth to its one disposition."),
     "validate-policy": ("validate", "Check policies: every mistake and finding, each in its place."),
     "test-policy": ("test_policy", "Run the cases of policies: does each decide what it should?"),
+    "map-policy": ("map_policy", "Show all that a policy does, region by region: disjoint and covering."),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
     "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
     "journal": ("journal", "Look into an agent's journal, check it, prune it."),

@@ -332,7 +332,7 @@ class _Tree:
             if formula is not False:
                 with questions.solver.supposing(formula):
                     below = self._below(path.extended(self.policy, literal))
-                own = tuple(_clauses(self.policy, literal))
+                own = [_left(path, clause) for clause in _clauses(self.policy, literal)]
                 regions += [replace(region, clauses=(*own, *region.clauses)) for region in below]
         with questions.solver.supposing():  # what is asked about is forgotten again
             return _merged(questions, regions)
@@ -500,6 +500,16 @@ def _clauses(policy: LoweredPolicy, literal: Literal) -> list[Clause]:
         found = _clauses(policy, part)
         joined += found[0] if len(found) == 1 else [part]
     return [tuple(dict.fromkeys(joined))]
+
+
+def _left(path: _Path, clause: Clause) -> Clause:
+    """Return a clause without what cannot hold on a path."""
+    return tuple(
+        one
+        for one in clause
+        if one.subject.kind is not Kind.CONDITION
+        or path.nodes.get(one.subject.ids[0], one.truth) is one.truth
+    )
 
 
 def _condition(node: int, truth: Truth) -> Literal:
