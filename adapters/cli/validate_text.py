@@ -49,8 +49,7 @@ def _file(validated: Validated, width: int, everything: bool) -> Iterator[str]:
         yield _counted(hidden)
     if examples:
         name = "POLICY" if validated.name == STANDARD_INPUT else validated.name
-        one = f"tradectl explain SYMBOL --policy {name} --facts FILE explains one"
-        yield f"examples: --save-cases FILE keeps them as cases, {one}"
+        yield f"see one: tradectl explain SYMBOL --facts FILE --policy {name}; keep all: --save-cases FILE"
     yield from promise_lines(validated, everything=everything)
     yield summary(validated)
 
@@ -125,7 +124,8 @@ def promise_lines(validated: Validated, *, everything: bool) -> Iterator[str]:
     for proof in proofs:
         whom = "" if len(proof.symbols) == traded else f" (for {_symbols(proof.symbols)})"
         stage = f"; modelled: {proof.stage}" if everything else ""
-        yield f"promise {proof.promise:<{wide}}   {proof.verdict} {proof.how}{whom}{stage}"
+        because = ":" if proof.verdict == "undecided" else ""
+        yield f"promise {proof.promise:<{wide}}   {proof.verdict}{because} {proof.how}{whom}{stage}"
 
 
 def summary(validated: Validated) -> str:

@@ -73,9 +73,10 @@ def prove(
             if budget.undecided > before:
                 left_open.append(f"{name} for {variant.words}")
         progress(f"promises ({variant.words})")
+        before = budget.undecided
         said = prove_promises(variant)
         proofs += said
-        if any(proof.verdict is Verdict.UNDECIDED for proof in said):
+        if budget.undecided > before and any(proof.verdict is Verdict.UNDECIDED for proof in said):
             left_open.append(f"promises for {variant.words}")
         for rule in variant.lowered.rules:
             constant = variant.lowered.nodes[rule.when]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -117,14 +117,15 @@ def test_the_example_of_the_fault_is_decided_so(name: str, tmp_path: Path) -> No
         assert any(rule["name"] == "overbought-exit" for rule in vetoed)
 
 
-def explain(symbol: str, policy: str, facts: str, folder: Path) -> dict:  # type: ignore[type-arg]  # JSON
+def explain(symbol: str, policy: str, facts: str, folder: Path) -> dict[str, Any]:
     """Run ``tradectl explain --facts --json`` on a facts file."""
     path = folder / "facts.yaml"
     path.write_text(facts, encoding="utf-8")
     arguments = ["explain", symbol, "--policy", policy, "--facts", str(path), "--json"]
     done = CliRunner().invoke(cli, arguments, prog_name="tradectl")
     assert done.exit_code == 0, done.output
-    return json.loads(done.output)
+    document: dict[str, Any] = json.loads(done.output)
+    return document
 
 
 # --- examples ---------------------------------------------------------------------------------
