@@ -268,9 +268,11 @@ def _is_own_column(slot: FactSlot) -> bool:
 
 def slot_range(slot: FactSlot) -> tuple[int, int]:
     """Return the least and the largest count of steps (index of a word) that a fact may have."""
-    if isinstance(slot.unit, Words):
-        return 0, max(0, len(slot.unit.words) - 1)
     k = slot.steps_per_unit
+    if isinstance(slot.unit, Words):
+        last = max(0, len(slot.unit.words) - 1)
+        low, high = (0.0, last) if slot.series is None else _series_range(slot.series)
+        return max(0, round(low)), min(last, round(high))
     if slot.name in _QUOTED:
         return 1, round(FACTS[slot.name].maximum * k)  # a quote without a bid above 0 is none
     if slot.series is not None:
@@ -524,11 +526,16 @@ class Conditions:
     """Every condition of a lowered policy as formulas over a snapshot.
 
     ``own`` gives facts that are not the snapshot's: those of the moment after an entry, what a decision was,
-    signals that are stated instead of counted.
+    signals that are stated instead of counted.  Policies that share slots, atoms, nodes and signals share their
+    formulas where one is translated ``beside`` another: what they compute alike is one number.
     """
 
     def __init__(
-        self, policy: LoweredPolicy, snapshot: Snapshot, own: dict[int, Variable] | None = None
+        self,
+        policy: LoweredPolicy,
+        snapshot: Snapshot,
+        own: dict[int, Variable] | None = None,
+        beside: Conditions | None = None,
     ) -> None:
         """Translate nothing yet: what nobody asks for costs nothing."""
         self.policy = policy
@@ -545,6 +552,9 @@ class Conditions:
             for part, slot in enumerate(slots)
         }
         self.terms = _Terms(snapshot, self.variable)
+        if beside is not None:
+            self._given, self._own, self._signals = beside._given, beside._own, beside._signals
+            self._nodes, self._atoms, self.terms = beside._nodes, beside._atoms, beside.terms
 
     def variable(self, slot: int, compared_with: float | None = None) -> Variable:
         """Return the variable of a slot; a voted signal's follows from its votes.
@@ -764,17 +774,22 @@ class PolicyTerms(Conditions):
     """
 
     def __init__(
-        self, policy: LoweredPolicy, snapshot: Snapshot, own: dict[int, Variable] | None = None
+        self,
+        policy: LoweredPolicy,
+        snapshot: Snapshot,
+        own: dict[int, Variable] | None = None,
+        beside: PolicyTerms | None = None,
     ) -> None:
         """Translate the choice among the rules."""
-        super().__init__(policy, snapshot, own)
+        super().__init__(policy, snapshot, own, beside)
         self._speaking = [gates_of(policy, rule) for rule in policy.rules]
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )
         self.exits_first = policy.selection is Selection.EXITS_FIRST
-        self._first_gain: Number | None = None
-        self._after: dict[object, Conditions] = {}  # by what is ordered
+        self._first_gain: Number | None = None if beside is None else beside._first_gain
+        self._after: dict[object, Conditions] = {} if beside is None else beside._after  # by what is ordered
+        self._levels: dict[object, tuple[Formula, Number]] = {} if beside is None else beside._levels
         self.moves: dict[int, Formula] = {}  # by rule with a size: its order is not at its level already
         self.helping: dict[int, Formula] = {}  # by rule: what is left open of its order
         self.would_exit: dict[int, Formula] = {}
@@ -912,6 +927,8 @@ class PolicyTerms(Conditions):
         if lowered.size_measure is Measure.MONEY:
             level = choice(size <= owned.value, size, owned.value)
             return known, choice(level >= 0, level, 0)
+        if lowered.size in self._levels:
+            return self._levels[lowered.size]
         least = integer(self.snapshot.fresh("level"))
         bid = self._named("price")
         self.snapshot.constraints += [least >= 0, implies(size <= 0, least == 0)]
@@ -929,7 +946,8 @@ class PolicyTerms(Conditions):
                 ),
             )
         )
-        return every((known, bid.known)), least
+        self._levels[lowered.size] = every((known, bid.known)), least
+        return self._levels[lowered.size]
 
     def _named(self, name: str) -> Variable:
         return self.variable(self.policy.slot(name))
@@ -1020,7 +1038,7 @@ class PolicyTerms(Conditions):
         lowered = self.policy.rules[rule]
         if not self.exits_first or lowered.action is not Action.BUY:
             return None
-        key = (lowered.size, lowered.size_measure, lowered.additive, lowered.min_step)
+        key = entry_key(self.policy, lowered)
         if key not in self._after:
             self._after[key] = Conditions(self.policy, self.snapshot, self._given | self._after_entry())
         return self._after[key]
@@ -1102,6 +1120,12 @@ class PolicyTerms(Conditions):
     def _orders(self) -> list[tuple[LoweredRule, Candidate]]:
         pairs = zip(self.policy.rules, self.candidates, strict=True)
         return [(rule, candidate) for rule, candidate in pairs if rule.action is not Action.HOLD]
+
+
+def entry_key(policy: LoweredPolicy, rule: LoweredRule) -> object:
+    """Return what says how much a buy orders: rules with one key lead to the same facts after it."""
+    size = (rule.size, rule.size_measure, rule.additive, rule.min_step)
+    return size, policy.buy_style, policy.limits
 
 
 # --- back to facts ----------------------------------------------------------------------------
