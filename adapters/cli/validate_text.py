@@ -91,9 +91,9 @@ def finding_lines(finding: Finding, lowered: Mapping[str, LoweredPolicy], width:
 def _situation(example: Example, lowered: Mapping[str, LoweredPolicy]) -> Iterator[str]:
     """Yield the parts of an example, none of which should be torn apart: symbol, facts, decision."""
     yield f"{example.symbol}:"
-    *others, last = (f"{name} {value}" for name, value in example.facts)
-    yield from (f"{fact}," for fact in others)
-    yield last
+    last = len(example.facts) - 1
+    for index, (name, value) in enumerate(example.facts):
+        yield f"{name} {value}" + ("," if index < last else "")
     decision = example.outcome.decision
     rule = f" ({lowered[example.symbol].rules[decision.rule].name})" if decision.rule >= 0 else ""
     yield f"-> {decision.action.name}{rule}"
