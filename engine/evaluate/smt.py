@@ -86,20 +86,24 @@ _VOTED: Final = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
 
 
 class Kleene(NamedTuple):
-    """When a condition is definitely true, and when definitely false."""
+    """When a condition is definitely true, and when definitely false.
+
+    ``certain`` says that it is always one of the two, because all it reads is always known.
+    """
 
     true: Formula
     false: Formula
+    certain: bool = False
 
     @property
     def unknown(self) -> Formula:
         """When it is neither."""
-        return every((negation(self.true), negation(self.false)))
+        return False if self.certain else every((negation(self.true), negation(self.false)))
 
 
 _CONSTANT: Final = {
-    Truth.FALSE: Kleene(False, True),
-    Truth.TRUE: Kleene(True, False),
+    Truth.FALSE: Kleene(False, True, True),
+    Truth.TRUE: Kleene(True, False, True),
     Truth.UNKNOWN: Kleene(False, False),
 }
 
@@ -318,12 +322,7 @@ class _Terms:
             computed = self.real(term)
             q = integer(self.snapshot.fresh("computed"))
             exact = as_real(k) * as_real(computed.value)
-            error: Number = Fraction(min(computed.largest, 1e30)) * k * _FLOAT_ERROR
-            if not _adds(term):  # then no number met on the way is beyond the last one, relative to its error
-                size = exact if computed.low >= 0 else choice(exact >= 0, exact, -exact)
-                error = size * as_real(_FLOAT_ERROR)
-            band = as_real(Fraction(1, 2)) + as_real(error)
-            self.snapshot.constraints += _within(as_real(q), exact, band)
+            self.snapshot.constraints += _rounded(as_real(q), exact, computed, k, adds=_adds(term))
             self.snapshot.firm += _within(as_real(q), exact, Fraction(499, 1000))
             self._operands[term, k] = computed.known, q
         return self._operands[term, k]
@@ -461,6 +460,35 @@ def _adds(term: Term) -> bool:
     return term.operator in _ADDING or any(_adds(operand) for operand in term.operands)
 
 
+def _rounded(q: Number, exact: Number, computed: _Real, k: int, *, adds: bool) -> Iterator[Formula]:
+    """Yield how far a number on the grid may be from the exact one that was computed with float64.
+
+    The error grows with the number; as a multiple of it, it would have coefficients of 2^-49, with which
+    the solver takes a hundred times as long.  So it is bounded by a constant, tightly for usual numbers.
+    """
+    half = Fraction(1, 2)
+    if adds:
+        yield from _within(q, exact, half + _error(min(computed.largest, 1e30) * k))
+        return
+    # Then no number met on the way is beyond the last one, relative to its error.
+    largest = max(abs(computed.low), abs(computed.high)) * k
+    for size in (_USUAL_STEPS, _MANY_STEPS):
+        if largest > size:
+            near = [exact <= size] if computed.low >= 0 else [exact <= size, exact >= -size]
+            yield implies(every(near), every(_within(q, exact, half + _error(size))))
+    if largest <= _MANY_STEPS:
+        yield from _within(q, exact, half + _error(largest))
+
+
+_USUAL_STEPS: Final = 10**12
+_MANY_STEPS: Final = 10**16
+
+
+def _error(size: float) -> Fraction:
+    """Return a bound on the error of numbers up to a size, in few digits."""
+    return Fraction(math.ceil(size * _FLOAT_ERROR * 1000), 1000)
+
+
 _ADDING: Final = (Operator.ADD, Operator.SUBTRACT, Operator.LOGARITHM)
 
 
@@ -526,8 +554,8 @@ class Conditions:
     """Every condition of a lowered policy as formulas over a snapshot.
 
     ``own`` gives facts that are not the snapshot's: those of the moment after an entry, what a decision was,
-    signals that are stated instead of counted.  Policies that share slots, atoms, nodes and signals share their
-    formulas where one is translated ``beside`` another: what they compute alike is one number.
+    signals that are stated instead of counted.  Policies that share slots, atoms, nodes and signals share
+    their formulas where one is translated ``beside`` another: what they compute alike is one number.
     """
 
     def __init__(
@@ -591,16 +619,19 @@ class Conditions:
             return self.atom(lowered.atom)
         below = [self.node(child) for child in lowered.children]
         if lowered.kind is NodeKind.NOT:
-            return Kleene(below[0].false, below[0].true)
-        if lowered.kind is NodeKind.ALL:
-            return Kleene(every(part.true for part in below), some(part.false for part in below))
-        return Kleene(some(part.true for part in below), every(part.false for part in below))
+            return Kleene(below[0].false, below[0].true, below[0].certain)
+        true, false = (every, some) if lowered.kind is NodeKind.ALL else (some, every)
+        holds = true(part.true for part in below)
+        if all(part.certain for part in below):
+            return Kleene(holds, negation(holds), True)
+        return Kleene(holds, false(part.false for part in below))
 
     def atom(self, index: int) -> Kleene:
         """Return when a comparison is true and when false."""
         if index not in self._atoms:
             known, holds = self._comparison(self.policy.atoms[index])
-            self._atoms[index] = Kleene(every((known, holds)), every((known, negation(holds))))
+            fails = every((known, negation(holds)))
+            self._atoms[index] = Kleene(every((known, holds)), fails, known is True)
         return self._atoms[index]
 
     def _comparison(self, atom: Atom) -> tuple[Formula, Formula]:
@@ -837,17 +868,16 @@ class PolicyTerms(Conditions):
         ]
         return every((*(negation(truth.true) for _, truth in gates), some(counts)))
 
-    def _withheld(self, entry: int, would_exit_unknown: dict[int, Formula]) -> Formula:
-        reasons: list[Formula] = []
-        for index, rule in enumerate(self.policy.rules):
-            if rule.action is not Action.SELL and index >= entry:
-                continue
-            truth = self.node(rule.when_entry)
-            reasons.append(truth.unknown)
-            if rule.action is not Action.HOLD:
-                reasons.append(every((truth.true, self._stopped_by_unknown_only(index))))
-            if rule.action is Action.BUY:
-                reasons.append(would_exit_unknown.get(index, False))
+    def _withholds(self, index: int) -> Formula:
+        """Say when a rule, being Unknown or stopped by Unknown gates only, withholds the entries below it."""
+        rule = self.policy.rules[index]
+        truth = self.node(rule.when_entry)
+        reasons = [truth.unknown]
+        if rule.action is not Action.HOLD:
+            reasons.append(every((truth.true, self._stopped_by_unknown_only(index))))
+        if rule.action is Action.BUY:
+            maybe = self.would_exit_unknown.get(index, False)
+            reasons.append(every((maybe, negation(self.would_exit.get(index, False)))))
         return some(reasons)
 
     # --- the choice
@@ -864,57 +894,63 @@ class PolicyTerms(Conditions):
                         would_exit_unknown[index] = boolean(
                             self.snapshot.fresh(f"would-exit-unknown {rule.name}")
                         )
+        exits = [index for index, rule in enumerate(rules) if rule.action is Action.SELL]
+        withheld = some(self._withholds(index) for index in exits)
         for index, rule in enumerate(rules):
             known_exit = would_exit.get(index, False)
             self._veto(index, some((known_exit, would_exit_unknown.get(index, False))))
             candidate = self.candidates[index]
             if rule.action is Action.BUY:
-                unknown = {
-                    at: every((maybe, negation(would_exit[at]))) for at, maybe in would_exit_unknown.items()
-                }
-                candidate.withheld = every(
-                    (candidate.matches, negation(candidate.vetoed), self._withheld(index, unknown))
-                )
+                candidate.withheld = every((candidate.matches, negation(candidate.vetoed), withheld))
+            if rule.action is not Action.SELL:
+                withheld = some((withheld, self._withholds(index)))
             candidate.stands = every(
                 (candidate.matches, negation(candidate.vetoed), negation(candidate.withheld))
             )
-        exits = [index for index, rule in enumerate(rules) if rule.action is Action.SELL]
-        others = [index for index in range(len(rules)) if not exits_first or index not in exits]
+        free: Formula = True
         if exits_first:
             self._choose_exit(exits)
-        any_exit = some(self.candidates[index].stands for index in exits) if exits_first else False
-        taken: list[Formula] = []
-        for index in others:
-            candidate = self.candidates[index]
-            candidate.wins = every((candidate.stands, negation(any_exit), *map(negation, taken)))
-            taken.append(candidate.stands)
+            free = negation(some(self.candidates[index].stands for index in exits))
+        for index, rule in enumerate(rules):
+            if not exits_first or rule.action is not Action.SELL:
+                candidate = self.candidates[index]
+                candidate.wins = every((candidate.stands, free))
+                free = every((free, negation(candidate.stands)))
         for index, candidate in enumerate(self.candidates):
             candidate.acts = self._acts(index, candidate.wins)
         if exits_first:
             self._try_entries(would_exit, would_exit_unknown)
 
     def _choose_exit(self, exits: Sequence[int]) -> None:
-        """The standing sell that leaves the smallest position wins; ties go to the first in order."""
-        for index in exits:
-            candidate = self.candidates[index]
-            beaten = [
-                every((self.candidates[other].stands, self._leaves_less(other, index)))
-                for other in exits
-                if other != index
-            ]
-            candidate.wins = every((candidate.stands, *map(negation, beaten)))
+        """The standing sell that leaves the smallest position wins; ties go to the first in order.
 
-    def _leaves_less(self, one: int, other: int) -> Formula:
-        """Say whether a sell is chosen before another where both stand."""
-        if self.policy.rules[one].size is None and self.policy.rules[other].size is None:
-            return one < other
+        Sells with one size leave the same, so levels are compared once for all of them.
+        """
+        alike: dict[object, list[int]] = {}  # by size
+        for index in exits:
+            rule = self.policy.rules[index]
+            measure = rule.size_measure if rule.size is not None else None
+            alike.setdefault((rule.size, measure), []).append(index)
+        stands = {size: some(self.candidates[index].stands for index in of) for size, of in alike.items()}
+        for own, indices in alike.items():
+            beyond = {
+                other: self._leaves_less(of[0], indices[0]) for other, of in alike.items() if other != own
+            }
+            for index in indices:
+                beaten = [every((stands[other], less)) for other, (less, _) in beyond.items()]
+                for other, of in alike.items():
+                    before = some(self.candidates[one].stands for one in of if one < index)
+                    beaten.append(every((before, True if other == own else beyond[other][1])))
+                candidate = self.candidates[index]
+                candidate.wins = every((candidate.stands, *map(negation, beaten)))
+
+    def _leaves_less(self, one: int, other: int) -> tuple[Formula, Formula]:
+        """Say when a sell leaves less than another, and when as much; an Unknown level is the largest."""
         a_known, a = self._level(one)
         b_known, b = self._level(other)
         less = some((every((a_known, negation(b_known))), every((a_known, b_known, a < b))))
-        if one > other:
-            return less
         level = some((every((a_known, b_known, a == b)), every((negation(a_known), negation(b_known)))))
-        return some((less, level))
+        return less, level
 
     def _level(self, rule: int) -> tuple[Formula, Number]:
         """Return the position value, in cents, that a sell would leave."""
