@@ -53,3 +53,12 @@ def _before(edits: Iterable[Edit], offset: int, *, end: bool) -> int:
             return edit.span.end if end else edit.span.start
         moved += len(edit.text) - (edit.span.end - edit.span.start)
     return offset - moved
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Edits that belong together: what they change, at which place, and why, in one sentence."""
+
+    span: Span
+    sentence: str
+    edits: tuple[Edit, ...]

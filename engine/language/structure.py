@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 POLICY_SCHEMA: Final = "policy-v1"
+NEWEST_VERSION: Final = "tradectl/v1"
+OLDER_VERSIONS: Final = ("tradectl/v0",)
+"""What ``apiVersion`` may have said before: ``engine.language.migrate`` reads these, nothing else does."""
 _LONGEST_GUESS: Final = 64
 
 
@@ -59,12 +62,28 @@ class Structure:
 
 
 def check_structure(document: Document, schema: str = POLICY_SCHEMA) -> Structure:
-    """Compare a document with the schema of that name in ``schemas``."""
+    """Compare a document with the schema of that name in ``schemas``.
+
+    Of a policy in an older version of the language nothing else is told: it is to be migrated.
+    """
+    older = _older(document) if schema == POLICY_SCHEMA else None
+    if older is not None:
+        return Structure((older,), frozenset({()}))
     validator = _validator(schema)
     definitions = validator.schema.get("$defs", {}) if isinstance(validator.schema, Mapping) else {}
     # One error each is the rule; a factor leaves room for those that are dropped as echoes.
     errors = list(islice(validator.iter_errors(_plain(document.root)), 4 * MAX_PROBLEMS))
     return _Report(document, errors, definitions).structure()
+
+
+def _older(document: Document) -> Problem | None:
+    version = document.root.get("apiVersion") if isinstance(document.root, MappingNode) else None
+    if not isinstance(version, ScalarNode) or version.text not in OLDER_VERSIONS:
+        return None
+    name = document.source.name
+    message = f"this policy is written in {version.text}, and {NEWEST_VERSION} is read"
+    file = "-" if name.startswith("<") else name
+    return Problem("old-version", message, version.span, f"run  tradectl migrate-policy {file}")
 
 
 def _is_below(path: Path, broken: frozenset[Path] | set[Path]) -> bool:

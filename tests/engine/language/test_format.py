@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import policies
@@ -61,7 +61,6 @@ def check(before: str) -> str:
 # --- random policies --------------------------------------------------------------------------
 
 
-@settings(max_examples=30)
 @given(policy_texts())
 def test_random_policies_stay_what_they_are(text: str) -> None:
     """The digest is the same, and the layout of a layout is itself."""
@@ -84,7 +83,6 @@ def check_untidy(found: Untidy) -> None:
     assert "\n\n\n" not in "\n".join(lines)
 
 
-@settings(max_examples=40)
 @given(policy_texts(), st.integers(0, 2**32))
 def test_untidy_policies_are_tidied(text: str, seed: int) -> None:
     """Comments, blanks, indentation, order and line ends of all kinds, over random policies."""
