@@ -202,6 +202,11 @@ def literal_of(value: float, unit: Unit) -> str:
     return literal_text(Decimal(repr(value)), unit)
 
 
+def stated_facts(variant: Variant, values: list[float]) -> dict[str, str]:
+    """Return what a facts file says of the values of a form's slots, as literals by name."""
+    return dict(_stated(variant, values))
+
+
 def _stated(variant: Variant, values: list[float]) -> Iterator[tuple[str, str]]:
     """Yield what a facts file says: the facts that are read, and signals instead of their votes."""
     lowered = variant.lowered

@@ -28,6 +28,10 @@ of them span at least n x d; if that is W or more, the first is not in (t - W, t
 ``since_buy`` is below 60 s, and by nothing else: asked for any state that the machine can be in, reached or
 not.
 
+Two more things are known of what is remembered.  Where nothing is ever bought while something is held, the
+latest buy was made before the position began: ``since_buy`` is not below ``held_for``.  And on a calendar
+without holes n closed bars took more than n - 1 of their intervals.
+
 *Within n cycles.*  A breach is n + 1 cycles in a row that violate the condition.  An order of a side that
 no such cycle makes was made before the first of them, so in the last one ``since_*`` of that side is at
 least the time between the two.
@@ -36,16 +40,19 @@ least the time between the two.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from engine.codes import Action
 from engine.evaluate.smt import Variable
-from engine.evaluate.solver import Formula, every, some
+from engine.evaluate.solver import Formula, every, implies, negation, some
 from engine.language.lower_promises import LoweredPromise
 from engine.language.policy import Follows, Limit, Listing, Rate
 from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
 from engine.prove.promises import PromiseProver, given, violation
 from engine.prove.proof import Proof, Verdict
+from engine.prove.traces import TraceFinder, Wanted, gaps, orders_of
 from engine.prove.variant import Variant
+from engine.verbs.vector import ALWAYS_OPEN
 from engine.vocabulary import FACTS
 
 _SINCE = {Action.BUY: "since_buy", Action.SELL: "since_sell", None: "since_order"}
@@ -62,13 +69,26 @@ def prove_over_time(prover: PromiseProver, promise: LoweredPromise) -> Proof:
     """Prove or refute a promise over time."""
     stated = promise.promise
     if stated.rate is not None:
-        found = _rate(prover, promise, stated.rate)
+        found, plans = _rate(prover, promise, stated.rate), _rate_plans(prover, promise, stated.rate)
     elif stated.follows is not None:
-        found = _follows(prover, promise, stated.follows)
+        found, plans = (
+            _follows(prover, promise, stated.follows),
+            _follows_plans(prover, promise, stated.follows),
+        )
     else:
-        found = _within(prover, promise, stated.within_cycles)
+        cycles = stated.within_cycles
+        found, plans = _within(prover, promise, cycles), _within_plans(prover, promise, cycles)
     if found is not None:
         return found
+    finder = TraceFinder(prover.known)
+    for plan in plans:
+        for held_for in _HELD_FOR:
+            trace = finder.find(stated, plan, held_for)
+            if trace is not None:
+                proof = prover.proof(
+                    promise, Verdict.REFUTED, f"by a trace of {len(plan)} cycles", stage=_MEMORY
+                )
+                return replace(proof, trace=trace)
     return prover.proof(promise, Verdict.UNDECIDED, "no induction goes through", stage=_MEMORY)
 
 
@@ -92,7 +112,7 @@ def _rate(prover: PromiseProver, promise: LoweredPromise, rate: Rate) -> Proof |
     if rate.count and len(_counted_over(prover.known, rate.per)) == 1:
         distance = -(-rate.window_seconds // rate.count)
         last = claimed if rate.count == 1 else True  # of two orders the later one is the one that is judged
-        if prover.impossible(orders, last, _sooner(unknown, rate.action, distance)):
+        if _never_sooner(prover, every((orders, last)), rate.action, distance):
             return _induction(prover, promise, _MEMORY)
     return None
 
@@ -103,10 +123,41 @@ def _orders(variant: Variant, action: Action | None) -> Formula:
     return some(variant.terms.decides(one) for one in actions)
 
 
-def _sooner(variant: Variant, action: Action | None, seconds: int) -> Formula:
-    """The last order of a side was made less than so many seconds ago."""
-    since = _elapsed(variant, action)
-    return every((since.known, since.value < seconds))
+def _never_sooner(prover: PromiseProver, orders: Formula, action: Action | None, seconds: int) -> bool:
+    """Say whether orders are impossible less than so many seconds after the last order of a side."""
+    since = _elapsed(prover.unknown, action)
+    sooner = every((since.known, since.value < seconds))
+    bars = list(_bars_take_time(prover.unknown))
+    if prover.impossible(orders, sooner, *bars):
+        return True
+    later = _bought_before_held(prover)
+    return later is not None and prover.impossible(orders, sooner, *bars, later)
+
+
+def _bars_take_time(variant: Variant) -> Iterator[Formula]:
+    """Yield that n bars take more than n - 1 of their intervals, where a calendar has no holes."""
+    if variant.listing.calendar != ALWAYS_OPEN:
+        return
+    for name in _SINCE.values():
+        bars, since = variant.snapshot.find(f"{name}_bars"), variant.snapshot.find(name)
+        if bars is not None and since is not None:
+            never = int(FACTS[name].maximum)
+            took = since.value >= (bars.value - 1) * variant.policy.bars_seconds
+            both = every((bars.known, since.known))
+            yield implies(every((both, bars.value < never)), some((took, since.value == never)))
+            yield implies(every((both, bars.value == never)), since.value == never)
+
+
+def _bought_before_held(prover: PromiseProver) -> Formula | None:
+    """Return that what is held was not bought since, where nothing is ever bought while something is held."""
+    unknown = prover.unknown
+    held_for = unknown.snapshot.find("held_for")
+    held = unknown.terms.variable(unknown.lowered.slot("held"))
+    flat = every((held.known, negation(held.value)))
+    if held_for is None or not prover.impossible(unknown.terms.decides(Action.BUY), negation(flat)):
+        return None
+    since = _elapsed(unknown, Action.BUY)
+    return implies(every((held.known, held.value)), every((held_for.known, since.value >= held_for.value)))
 
 
 def _elapsed(variant: Variant, action: Action | None) -> Variable:
@@ -150,8 +201,8 @@ def _bounding_limit(variant: Variant, rate: Rate) -> Limit | None:
 
 def _follows(prover: PromiseProver, promise: LoweredPromise, follows: Follows) -> Proof | None:
     unknown = prover.unknown
-    sooner = _sooner(unknown, follows.after, follows.seconds)
-    if prover.impossible(given(unknown, promise), unknown.terms.decides(follows.action), sooner):
+    orders = every((given(unknown, promise), unknown.terms.decides(follows.action)))
+    if _never_sooner(prover, orders, follows.after, follows.seconds):
         return _induction(prover, promise, _MEMORY)
     return None
 
@@ -183,3 +234,84 @@ def _waited(prover: PromiseProver, fault: Formula, cycles: int) -> Iterator[Form
 def _every(variant: Variant) -> str:
     seconds = variant.policy.every_seconds
     return f"; a cycle every {seconds} s" if seconds else ""
+
+
+# --- what may break them ----------------------------------------------------------------------
+
+_HELD_FOR = (None, 86400, 60)
+
+
+def _order(prover: PromiseProver, action: Action) -> Formula:
+    return prover.known.terms.decides(action)
+
+
+def _rate_plans(prover: PromiseProver, promise: LoweredPromise, rate: Rate) -> Iterator[list[Wanted]]:
+    """Yield plans of one order too many: in rounds over the symbols that are counted together."""
+    own, listed = prover.known.symbols, [one.symbol for one in _counted_over(prover.known, rate.per)]
+    symbols = [symbol for symbol in own if symbol in listed]
+    symbols += [symbol for symbol in listed if symbol not in own]
+    claimed = given(prover.known, promise)
+    counted = (Action.BUY, Action.SELL) if rate.action is None else (rate.action,)
+    rounds = -(-(rate.count + 1) // len(symbols))
+    for action in counted:
+        for side in orders_of(action, rounds):
+            for spread in gaps(rate.window_seconds - 1, len(side)):
+                plan: list[Wanted] = []
+                orders = 0
+                for one, gap in zip(side, spread, strict=True):
+                    for index, symbol in enumerate(symbols):
+                        if orders > rate.count:
+                            break
+                        orders += one in counted
+                        last = (claimed,) if orders > rate.count else ()
+                        plan.append(
+                            Wanted(symbol, gap if index == 0 else 0, (_order(prover, one), *last), one)
+                        )
+                yield plan
+    for limit in prover.known.policy.limits:
+        if limit.kind is LimitKind.BUYS_AT_MOST and rate.action is Action.BUY:
+            yield _batches(prover, promise, symbols, rate, limit)
+
+
+def _batches(
+    prover: PromiseProver, promise: LoweredPromise, symbols: Sequence[str], rate: Rate, limit: Limit
+) -> list[Wanted]:
+    """Return a plan of as many buys at once as a limit leaves, and again as soon as it leaves more."""
+    buys = _order(prover, Action.BUY)
+    plan = []
+    for index in range(rate.count + 1):
+        gap = limit.window_seconds if index and index % limit.count == 0 else 0
+        last = (given(prover.known, promise),) if index == rate.count else ()
+        plan.append(Wanted(symbols[index % len(symbols)], gap, (buys, *last), Action.BUY))
+    return plan
+
+
+def _follows_plans(
+    prover: PromiseProver, promise: LoweredPromise, follows: Follows
+) -> Iterator[list[Wanted]]:
+    """Yield plans of the one order and then the other, too soon."""
+    symbol, claimed = prover.known.listing.symbol, given(prover.known, promise)
+    after, action = follows.after, follows.action
+    other = Action.SELL if action is Action.BUY else Action.BUY
+    sequences = [[after, action]] if after is not action else [[after, action], [after, other, action]]
+    if after is action is Action.SELL:
+        sequences.append([Action.BUY, Action.SELL, Action.SELL])
+    for sides in sequences:
+        for spread in gaps(follows.seconds - 1, len(sides)):
+            yield [
+                Wanted(
+                    symbol,
+                    gap,
+                    (_order(prover, side), *((claimed,) if index == len(sides) - 1 else ())),
+                    side,
+                )
+                for index, (side, gap) in enumerate(zip(sides, spread, strict=True))
+            ]
+
+
+def _within_plans(prover: PromiseProver, promise: LoweredPromise, cycles: int) -> Iterator[list[Wanted]]:
+    """Yield the plan of one violating cycle too many."""
+    gap = prover.known.policy.every_seconds or prover.known.policy.bars_seconds
+    fault = violation(prover.known, promise)
+    symbol = prover.known.listing.symbol
+    yield [Wanted(symbol, gap if index else 0, (fault,)) for index in range(cycles + 1)]
