@@ -13,6 +13,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "validate-policy": ("validate", "Check policies: every mistake and finding, each in its place."),
     "test-policy": ("test_policy", "Run the cases of policies: does each decide what it should?"),
     "map-policy": ("map_policy", "Show all that a policy does, region by region: disjoint and covering."),
+    "fmt-policy": ("fmt_policy", "Lay policies out: what they say, and their comments, stay."),
+    "migrate-policy": ("migrate_policy", "Bring policies of an older version of the language to the newest."),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
     "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
     "journal": ("journal", "Look into an agent's journal, check it, prune it."),
