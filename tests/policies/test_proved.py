@@ -14,6 +14,7 @@ import policies
 from adapters.cli.group import cli
 from engine.codes import Disposition
 from engine.errors import Severity
+from engine.language.load import load_policy
 from engine.prove.finding import Finding
 from engine.prove.proving import Proved
 from tests.proving import proved
@@ -148,3 +149,19 @@ def test_every_example_replays(name: str, tmp_path: Path) -> None:
         decision = example.outcome.decision
         assert explained["action"] == decision.action.name.lower()
         assert (explained["rule"] is None) == (decision.rule < 0)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_the_example_of_a_warning_is_in_its_region(name: str) -> None:
+    """Every condition that a warning's region names is as it says in the example."""
+    text = policies.read(name) if name in policies.shipped() else Path(TEXTS[name]).read_text("utf-8")
+    lowered = load_policy(text, f"{name}.yaml").lowered
+    found = shipped(name) if name in policies.shipped() else proved(text, f"{name}.yaml")
+    for one in found.findings:
+        if one.problem.severity is Severity.INFORMATION or one.region is None or one.example is None:
+            continue
+        leaves = one.example.outcome.evaluation.leaves
+        own = len(lowered[one.example.symbol].atoms)  # promises' own comparisons stand behind those
+        for atom, holds in one.region.literals:
+            if atom < own:
+                assert leaves[atom].truth == holds, (one.problem.code, one.region.words, one.example.words)

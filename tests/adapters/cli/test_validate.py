@@ -261,9 +261,12 @@ def test_all_information_is_told_if_it_is_wanted(
 ) -> None:
     """--all leaves nothing out, and says what of a decision the promises' proofs speak of."""
     monkeypatch.chdir(SEEDED)
-    found = run("priority-decides.yaml", "promise-refuted.repaired.yaml", "--all")
+    found = run("gap.repaired.yaml", "--all")
     assert_golden(found.output, GOLDEN / "proved-all.txt", update_golden)
-    assert "more piece" not in found.output
+    promised = run("promise-refuted.repaired.yaml", "--all")
+    assert "more piece" not in found.output + promised.output
+    assert "information[gap]" in promised.output
+    assert "proved for every snapshot; modelled: the decision" in promised.output
 
 
 def test_what_the_prover_warns_of_is_a_failure_where_wanted() -> None:
