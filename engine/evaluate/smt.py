@@ -135,6 +135,9 @@ class Snapshot:
     and those of outside feeds.  ``constraints`` always hold: ranges and the vocabulary's relations.
     """
 
+    whole = True
+    """Computed numbers are whole steps of their grid; without that they are anything within their rounding."""
+
     def __init__(self, name: str = "", *, anything_unknown: bool = False) -> None:
         """Begin without facts; ``name`` tells the variables of several snapshots apart."""
         self.name = name
@@ -320,7 +323,7 @@ class _Terms:
         """Return a computed operand as it is compared: an integer count of steps; and when it is known."""
         if (term, k) not in self._operands:
             computed = self.real(term)
-            q = integer(self.snapshot.fresh("computed"))
+            q = (integer if self.snapshot.whole else real)(self.snapshot.fresh("computed"))
             exact = as_real(k) * as_real(computed.value)
             self.snapshot.constraints += _rounded(as_real(q), exact, computed, k, adds=_adds(term))
             self.snapshot.firm += _within(as_real(q), exact, Fraction(499, 1000))
@@ -478,10 +481,20 @@ def _rounded(q: Number, exact: Number, computed: _Real, k: int, *, adds: bool) -
             yield implies(every(near), every(_within(q, exact, half + _error(size))))
     if largest <= _MANY_STEPS:
         yield from _within(q, exact, half + _error(largest))
+        return
+    more, less = (exact * as_real(1 + Fraction(sign, 10**6)) for sign in (1, -1))
+    yield implies(exact > _MANY_STEPS, every((q <= more, q >= less)))
+    if computed.low < 0:
+        yield implies(exact < -_MANY_STEPS, every((q >= more, q <= less)))
+        return
+    for beyond, size in ((exact > _MANY_STEPS, exact), (exact < -_MANY_STEPS, -exact)):
+        yield implies(beyond, every(_within(q, exact, size * as_real(_OF_MANY))))
 
 
 _USUAL_STEPS: Final = 10**12
 _MANY_STEPS: Final = 10**16
+_OF_MANY: Final = Fraction(1, 1024)
+"""Of numbers beyond all of these, a share that is far more than their error, and a round one."""
 
 
 def _error(size: float) -> Fraction:

@@ -48,7 +48,8 @@ from engine.evaluate.solver import Formula, every, implies, negation, some
 from engine.language.lower_promises import LoweredPromise
 from engine.language.policy import Follows, Limit, Listing, Rate
 from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
-from engine.prove.promises import PromiseProver, given, violation
+from engine.prove.machine import Machine
+from engine.prove.promises import OUT_OF_TIME, PromiseProver, given, has_touch, violation
 from engine.prove.proof import Proof, Verdict
 from engine.prove.traces import TraceFinder, Wanted, gaps, orders_of
 from engine.prove.variant import Variant
@@ -80,6 +81,8 @@ def prove_over_time(prover: PromiseProver, promise: LoweredPromise) -> Proof:
         found, plans = _within(prover, promise, cycles), _within_plans(prover, promise, cycles)
     if found is not None:
         return found
+    if prover.unknown.solver.budget.over():
+        return prover.proof(promise, Verdict.UNDECIDED, OUT_OF_TIME, stage=_MEMORY)
     finder = TraceFinder(prover.known)
     for plan in plans:
         for held_for in _HELD_FOR:
@@ -89,7 +92,8 @@ def prove_over_time(prover: PromiseProver, promise: LoweredPromise) -> Proof:
                     promise, Verdict.REFUTED, f"by a trace of {len(plan)} cycles", stage=_MEMORY
                 )
                 return replace(proof, trace=trace)
-    return prover.proof(promise, Verdict.UNDECIDED, "no induction goes through", stage=_MEMORY)
+    how = "no induction goes through, and no trace was found"
+    return prover.proof(promise, Verdict.UNDECIDED, _bounded(prover, promise) or how, stage=_MEMORY)
 
 
 def _induction(prover: PromiseProver, promise: LoweredPromise, stage: str, k: int = 1) -> Proof:
@@ -315,3 +319,47 @@ def _within_plans(prover: PromiseProver, promise: LoweredPromise, cycles: int) -
     fault = violation(prover.known, promise)
     symbol = prover.known.listing.symbol
     yield [Wanted(symbol, gap if index else 0, (fault,)) for index in range(cycles + 1)]
+
+
+# --- for some cycles --------------------------------------------------------------------------
+
+_BOUND = 6
+"""Cycles of an account that never traded, for which a promise is looked at that nothing else settles."""
+
+
+def _bounded(prover: PromiseProver, promise: LoweredPromise) -> str:
+    """Say for how many cycles a promise holds at least, where it does; "" where that is not known."""
+    stated = promise.promise
+    cycles = max(_BOUND, stated.within_cycles + 1)
+    several = stated.rate is not None and len(_counted_over(prover.known, stated.rate.per)) > 1
+    if several or cycles > 2 * _BOUND:
+        return ""
+    machine = Machine(prover.known, cycles, has_touch)
+    breach = some(_breaches(machine, promise))
+    if not machine.impossible(breach):
+        return ""
+    return f"for up to {cycles} cycles of an account that never traded, not beyond"
+
+
+def _breaches(machine: Machine, promise: LoweredPromise) -> Iterator[Formula]:
+    """Yield what breaks a promise in each of some cycles."""
+    stated = promise.promise
+    for last, cycle in enumerate(machine.cycles):
+        claimed = given(cycle, promise)
+        if stated.rate is not None:
+            rate = stated.rate
+            yield every((claimed, machine.more_than(rate.count, rate.action, last, rate.window_seconds)))
+        elif stated.follows is not None:
+            earlier = some(
+                every(
+                    (
+                        machine.made(stated.follows.after, one),
+                        machine.sooner(one, last, stated.follows.seconds),
+                    )
+                )
+                for one in range(last)
+            )
+            yield every((claimed, machine.made(stated.follows.action, last), earlier))
+        elif last >= stated.within_cycles:
+            run = machine.cycles[last - stated.within_cycles : last + 1]
+            yield every(violation(one, promise) for one in run)

@@ -27,6 +27,7 @@ from engine.verbs.promises import PromiseJudge
 from engine.verbs.terms import atoms_of_node, slots_of_node, slots_of_term
 from engine.vocabulary import FACTS, QUOTE_STATE, Family
 
+OUT_OF_TIME = "the solver's share of the time was used up"
 _BY_UNKNOWN = "by an example in which a fact is Unknown"
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
 
@@ -68,7 +69,7 @@ class PromiseProver:
             return self.proof(promise, Verdict.REFUTED, how, region=where, example=shown)
         if self.impossible(fault):
             return self.proof(promise, Verdict.PROVED, "for every snapshot")
-        how = "the solver's share of the time was used up"
+        how = OUT_OF_TIME
         if answer is Answer.POSSIBLE:
             how = "no snapshot was found that breaks it, and none is excluded"
         return self.proof(promise, Verdict.UNDECIDED, how)

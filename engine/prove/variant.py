@@ -51,10 +51,12 @@ class Variant:
         anything_unknown: bool = False,
         form: PromiseForm | None = None,
         told: dict[tuple[str, Span], Finding] | None = None,
+        name: str = "",
     ) -> None:
         """Translate the policy; every fact of it gets a variable.
 
-        ``form`` is as good as its lowering; ``told`` are the findings of the variants before this one.
+        ``form`` is as good as its lowering; ``told`` are the findings of the variants before this one;
+        ``name`` tells the variables of several moments apart.
         """
         self.told = {} if told is None else told
         self.policy = policy
@@ -62,7 +64,7 @@ class Variant:
         self.symbols = symbols
         self.lowered = lowered
         self.form: PromiseForm = form or lower_promises(policy, listing)
-        self.snapshot = Snapshot(anything_unknown=anything_unknown)
+        self.snapshot = Snapshot(name, anything_unknown=anything_unknown)
         self.terms = PolicyTerms(self.form.lowered, self.snapshot)
         self.reference = ReferenceEvaluator(lowered)
         self.solver = Solver(budget)
@@ -93,8 +95,10 @@ class Variant:
     @cached_property
     def unknown(self) -> Variant:
         """The same variant, of which any fact may be Unknown; a variant of that kind itself."""
-        if self.snapshot.anything_unknown:
-            return self
+        return self if self.snapshot.anything_unknown else self.moment("")
+
+    def moment(self, name: str) -> Variant:
+        """Return the same variant at a moment of its own, of which any fact may be Unknown."""
         return Variant(
             self.policy,
             self.listing,
@@ -103,6 +107,7 @@ class Variant:
             self.solver.budget,
             anything_unknown=True,
             form=self.form,
+            name=name,
         )
 
     def ask(self, *formulas: Formula) -> Answer:

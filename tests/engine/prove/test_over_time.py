@@ -174,6 +174,17 @@ def test_not_decided() -> None:
     assert proof.verdict is Verdict.UNDECIDED
 
 
+@pytest.mark.parametrize(
+    "promise", ["{never: sell within 60s of buy}", "{never: more than 1 buy in 1d, per: symbol}"]
+)
+def test_for_some_cycles(promise: str) -> None:
+    """Who only ever buys again has never bought: true from the beginning, and for no state but that."""
+    again = "again: {priority: 100, when: since_sell < 1d and rsi < 30, then: buy 100 USD, once: bar}"
+    proof = proof_of(promise, rules(STOP, again))
+    assert proof.verdict is Verdict.UNDECIDED
+    assert proof.how == "for up to 6 cycles of an account that never traded, not beyond"
+
+
 def test_a_limit_that_does_not_cover_all_symbols_bounds_nothing() -> None:
     """Of a promise about the account every symbol must be under the limit."""
     part = "limits: {rate: {at_most: 2 buys per 10m, for: BTC-USD}}\n"
