@@ -7,6 +7,7 @@ decided over exact integers and rationals, never over floats (see ``engine.evalu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -149,9 +150,14 @@ class Answer(Enum):
 
 @dataclass
 class Budget:
-    """How much work may be done.  ``over`` says whether the time is up: the shell knows clocks."""
+    """How much work may be done.
+
+    ``over`` says whether the time is up: the shell knows clocks.  What it says is left of it stops the solver
+    also in the midst of a question; where time is not up, its own count of work does, everywhere alike.
+    """
 
     over: Callable[[], bool] = lambda: False
+    seconds_left: Callable[[], float] = lambda: math.inf
     question_limit: int = QUESTION_LIMIT
     questions: int = 0
     undecided: int = 0
@@ -181,14 +187,45 @@ class Model:
         return literal(found) or Fraction(0)
 
 
+def _linear() -> Any:  # noqa: ANN401 - z3's own
+    """Return the quick one: of mixed integers and reals z3's newer arithmetic takes far longer."""
+    solver = z3.SimpleSolver()
+    solver.set("random_seed", 0)
+    solver.set("arith.solver", 2)
+    return solver
+
+
+def _nonlinear() -> Any:  # noqa: ANN401 - z3's own
+    """Return the one that knows products and quotients, too: asked what the quick one cannot decide."""
+    solver = z3.Solver()
+    solver.set("random_seed", 0)
+    return solver
+
+
+def _checked(solver: Any, budget: Budget, names: Sequence[Formula]) -> Any:  # noqa: ANN401 - z3's own
+    """Ask within the budget."""
+    solver.set("rlimit", budget.question_limit)
+    left = budget.seconds_left()
+    if left < _LONGEST_SECONDS:
+        solver.set("timeout", max(1, round(left * 1000)))
+    try:
+        return solver.check(*names)
+    except z3.Z3Exception:  # out of memory
+        return z3.unknown
+
+
+_LONGEST_SECONDS: Final = 3600.0
+
+
 class Solver:
     """Asks whether formulas can be true together with what was asserted before."""
 
     def __init__(self, budget: Budget, asserted: Iterable[Formula] = ()) -> None:
         """Begin with what always holds."""
         self.budget = budget
-        self._solver = z3.Solver()
-        self._solver.set("random_seed", 0)
+        self._solver = _linear()
+        self._answering = self._solver
+        self._asserted: list[list[Formula]] = [[]]  # by level
         self._named: list[dict[int, tuple[Formula, Formula]]] = [{}]  # by level: formula's id, its name
         self._core: list[Formula] = []
         self.add(*asserted)
@@ -197,18 +234,24 @@ class Solver:
         """Assert."""
         for formula in formulas:
             if formula is not True:
-                self._solver.add(z3.BoolVal(formula) if isinstance(formula, bool) else formula)
+                self._assert(z3.BoolVal(formula) if isinstance(formula, bool) else formula)
+
+    def _assert(self, formula: Formula) -> None:
+        self._asserted[-1].append(formula)
+        self._solver.add(formula)
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
         """Assert for a while."""
         self._solver.push()
         self._named.append({})
+        self._asserted.append([])
         try:
             self.add(*formulas)
             yield
         finally:
             self._named.pop()
+            self._asserted.pop()
             self._solver.pop()
 
     def ask(self, *formulas: Formula) -> Answer:
@@ -225,16 +268,18 @@ class Solver:
             if formula is not True:
                 name = self._name(formula)
                 named[name.get_id()] = (name, formula)
-        self._solver.set("rlimit", self.budget.question_limit)
         self.budget.questions += 1
-        try:
-            found = self._solver.check(*(name for name, _ in named.values()))
-        except z3.Z3Exception:  # out of memory
-            found = z3.unknown
+        names = [name for name, _ in named.values()]
+        self._answering = self._solver
+        found = _checked(self._answering, self.budget, names)
+        if found == z3.unknown and not self.budget.over():
+            self._answering = _nonlinear()
+            self._answering.add(*(formula for level in self._asserted for formula in level))
+            found = _checked(self._answering, self.budget, names)
         if found == z3.sat:
             return Answer.POSSIBLE
         if found == z3.unsat:
-            self._core = [named[name.get_id()][1] for name in self._solver.unsat_core()]
+            self._core = [named[name.get_id()][1] for name in self._answering.unsat_core()]
             return Answer.IMPOSSIBLE
         self.budget.undecided += 1
         return Answer.UNDECIDED
@@ -248,13 +293,13 @@ class Solver:
         name = formula
         if not (z3.is_const(formula) or (z3.is_not(formula) and z3.is_const(formula.arg(0)))):
             name = z3.FreshBool("asked")
-            self._solver.add(z3.Implies(name, formula))
+            self._assert(z3.Implies(name, formula))
         self._named[-1][identity] = (formula, name)  # keeps the formula, and so its id, alive
         return name
 
     def model(self) -> Model:
         """Return the values found by the last question, which was POSSIBLE."""
-        return Model(self._solver.model())
+        return Model(self._answering.model())
 
     def core(self) -> list[Formula]:
         """Return formulas of the last question that were impossible together: not always the fewest."""
