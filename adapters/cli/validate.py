@@ -108,7 +108,10 @@ def _validated(name: str, budget_seconds: float | None) -> Outcome:
     from engine.prove.proving import prove
 
     began = time.monotonic()
-    budget = Budget(over=lambda: time.monotonic() - began > budget_seconds)
+    deadline = began + budget_seconds
+    budget = Budget(
+        over=lambda: time.monotonic() > deadline, seconds_left=lambda: deadline - time.monotonic()
+    )
     with ProgressBar(f"proving {shown}:") as bar:
         proved = prove(checked.policy, checked.lowered, budget, bar.say)
     return Validated(name, checked, proved, time.monotonic() - began)
