@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
+from itertools import product
 from typing import Any, Final
 
 import z3
@@ -66,7 +67,10 @@ def negation(formula: Formula) -> Formula:
     """Not."""
     if isinstance(formula, bool):
         return not formula
-    return formula.arg(0) if z3.is_not(formula) else z3.Not(formula)
+    if z3.is_not(formula):
+        return formula.arg(0)
+    context = formula.ctx
+    return z3.BoolRef(z3.Z3_mk_not(context.ref(), formula.as_ast()), context)
 
 
 def every(formulas: Iterable[Formula]) -> Formula:
@@ -77,7 +81,7 @@ def every(formulas: Iterable[Formula]) -> Formula:
             return False
         if formula is not True:
             kept.append(formula)
-    return True if not kept else kept[0] if len(kept) == 1 else z3.And(kept)
+    return True if not kept else kept[0] if len(kept) == 1 else _joined(z3.Z3_mk_and, kept)
 
 
 def some(formulas: Iterable[Formula]) -> Formula:
@@ -88,7 +92,14 @@ def some(formulas: Iterable[Formula]) -> Formula:
             return True
         if formula is not False:
             kept.append(formula)
-    return False if not kept else kept[0] if len(kept) == 1 else z3.Or(kept)
+    return False if not kept else kept[0] if len(kept) == 1 else _joined(z3.Z3_mk_or, kept)
+
+
+def _joined(join: Callable[..., Any], parts: Sequence[Formula]) -> Formula:
+    """Join formulas as ``z3.And`` and ``z3.Or`` do, but without asking each for its sort: they are many."""
+    context = parts[0].ctx
+    array = (z3.Ast * len(parts))(*(part.as_ast() for part in parts))
+    return z3.BoolRef(join(context.ref(), len(parts), array), context)
 
 
 def implies(premise: Formula, conclusion: Formula) -> Formula:
@@ -187,24 +198,29 @@ class Model:
         return literal(found) or Fraction(0)
 
 
-def _linear() -> Any:  # noqa: ANN401 - z3's own
-    """Return the quick one: of mixed integers and reals z3's newer arithmetic takes far longer."""
+def _newer() -> Any:  # noqa: ANN401 - z3's own
+    """Return a solver with z3's newer arithmetic: quick at most questions, and it knows products."""
+    solver = z3.Solver()
+    solver.set("random_seed", 0)
+    return solver
+
+
+def _simplex() -> Any:  # noqa: ANN401 - z3's own
+    """Return one with the older arithmetic: quick at just those mixtures of numbers that hold the newer up."""
     solver = z3.SimpleSolver()
     solver.set("random_seed", 0)
     solver.set("arith.solver", 2)
     return solver
 
 
-def _nonlinear() -> Any:  # noqa: ANN401 - z3's own
-    """Return the one that knows products and quotients, too: asked what the quick one cannot decide."""
-    solver = z3.Solver()
-    solver.set("random_seed", 0)
-    return solver
-
-
-def _checked(solver: Any, budget: Budget, names: Sequence[Formula]) -> Any:  # noqa: ANN401 - z3's own
-    """Ask within the budget."""
-    solver.set("rlimit", budget.question_limit)
+def _checked(
+    solver: Any,  # noqa: ANN401 - z3's own
+    budget: Budget,
+    share: float,
+    names: Sequence[Formula],
+) -> Any:  # noqa: ANN401 - z3's own
+    """Ask one solver for a share of a question's work, and within the budget."""
+    solver.set("rlimit", round(share * budget.question_limit))
     left = budget.seconds_left()
     if left < _LONGEST_SECONDS:
         solver.set("timeout", max(1, round(left * 1000)))
@@ -214,6 +230,8 @@ def _checked(solver: Any, budget: Budget, names: Sequence[Formula]) -> Any:  # n
         return z3.unknown
 
 
+_SHARES: Final = (0.02, 0.04, 0.2, 1.0)
+"""Of a question's limit: each solver is asked for so little work, in turn, before either gets more."""
 _LONGEST_SECONDS: Final = 3600.0
 
 
@@ -223,9 +241,8 @@ class Solver:
     def __init__(self, budget: Budget, asserted: Iterable[Formula] = ()) -> None:
         """Begin with what always holds."""
         self.budget = budget
-        self._solver = _linear()
-        self._answering = self._solver
-        self._asserted: list[list[Formula]] = [[]]  # by level
+        self._solvers = (_newer(), _simplex())
+        self._answering = self._solvers[0]
         self._named: list[dict[int, tuple[Formula, Formula]]] = [{}]  # by level: formula's id, its name
         self._core: list[Formula] = []
         self.add(*asserted)
@@ -237,22 +254,22 @@ class Solver:
                 self._assert(z3.BoolVal(formula) if isinstance(formula, bool) else formula)
 
     def _assert(self, formula: Formula) -> None:
-        self._asserted[-1].append(formula)
-        self._solver.add(formula)
+        for solver in self._solvers:
+            solver.add(formula)
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
         """Assert for a while."""
-        self._solver.push()
+        for solver in self._solvers:
+            solver.push()
         self._named.append({})
-        self._asserted.append([])
         try:
             self.add(*formulas)
             yield
         finally:
             self._named.pop()
-            self._asserted.pop()
-            self._solver.pop()
+            for solver in self._solvers:
+                solver.pop()
 
     def ask(self, *formulas: Formula) -> Answer:
         """Say whether the formulas can be true together; a model or a core is there afterwards."""
@@ -270,12 +287,11 @@ class Solver:
                 named[name.get_id()] = (name, formula)
         self.budget.questions += 1
         names = [name for name, _ in named.values()]
-        self._answering = self._solver
-        found = _checked(self._answering, self.budget, names)
-        if found == z3.unknown and not self.budget.over():
-            self._answering = _nonlinear()
-            self._answering.add(*(formula for level in self._asserted for formula in level))
-            found = _checked(self._answering, self.budget, names)
+        found = z3.unknown
+        for share, self._answering in product(_SHARES, self._solvers):
+            found = _checked(self._answering, self.budget, share, names)
+            if found != z3.unknown or self.budget.over():
+                break
         if found == z3.sat:
             return Answer.POSSIBLE
         if found == z3.unsat:
