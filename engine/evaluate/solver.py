@@ -206,7 +206,7 @@ def _newer() -> Any:  # noqa: ANN401 - z3's own
 
 
 def _simplex() -> Any:  # noqa: ANN401 - z3's own
-    """Return one with the older arithmetic: quick at just those mixtures of numbers that hold the newer up."""
+    """Return one with the older arithmetic: quick where mixtures of numbers hold the newer up."""
     solver = z3.SimpleSolver()
     solver.set("random_seed", 0)
     solver.set("arith.solver", 2)
@@ -288,8 +288,9 @@ class Solver:
         self.budget.questions += 1
         names = [name for name, _ in named.values()]
         found = z3.unknown
-        for share, self._answering in product(_SHARES, self._solvers):
-            found = _checked(self._answering, self.budget, share, names)
+        for share, solver in product(_SHARES, self._solvers):
+            self._answering = solver
+            found = _checked(solver, self.budget, share, names)
             if found != z3.unknown or self.budget.over():
                 break
         if found == z3.sat:
