@@ -41,11 +41,14 @@ _STAGES: Final = {
     OutcomeKind.VETO: "rules and gates",
     OutcomeKind.CANDIDATE_ACTION: "the choice among the rules",
     OutcomeKind.DECISION_ACTION: "the decision",
-    OutcomeKind.FULL_EXIT: "the decision, filled whole",
+    OutcomeKind.FULL_EXIT: "what is left once it is filled whole",
     OutcomeKind.INTENT_QUANTITY: "the order's bounds",
     OutcomeKind.EXPOSURE: "limits of exposure, whatever else is held",
 }
-_CAVEAT: Final = "cash, limits and least orders may leave nothing of a buy or a trim"
+_CAVEAT: Final = (
+    "the venue takes a sale of all that is held;"
+    " cash, limits and least orders may leave nothing of a buy or a trim"
+)
 
 
 def stage_words(variant: Variant, slots: Sequence[int]) -> str:

@@ -51,7 +51,7 @@ from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
 from engine.prove.machine import Machine
 from engine.prove.promises import OUT_OF_TIME, PromiseProver, given, has_touch, violation
 from engine.prove.proof import Proof, Verdict
-from engine.prove.traces import TraceFinder, Wanted, gaps, orders_of
+from engine.prove.traces import MOST_STEPS, TraceFinder, Wanted, gaps, orders_of
 from engine.prove.variant import Variant
 from engine.verbs.vector import ALWAYS_OPEN
 from engine.vocabulary import FACTS
@@ -251,6 +251,8 @@ def _order(prover: PromiseProver, action: Action) -> Formula:
 
 def _rate_plans(prover: PromiseProver, promise: LoweredPromise, rate: Rate) -> Iterator[list[Wanted]]:
     """Yield plans of one order too many: in rounds over the symbols that are counted together."""
+    if rate.count >= MOST_STEPS:
+        return
     own, listed = prover.known.symbols, [one.symbol for one in _counted_over(prover.known, rate.per)]
     symbols = [symbol for symbol in own if symbol in listed]
     symbols += [symbol for symbol in listed if symbol not in own]

@@ -136,6 +136,7 @@ def test_the_stage_is_told() -> None:
     slots = list(VARIANT.form.outcomes)
     assert stage_words(VARIANT, slots) == (
         "the decision, limits of exposure, whatever else is held;"
+        " the venue takes a sale of all that is held;"
         " cash, limits and least orders may leave nothing of a buy or a trim"
     )
     assert stage_words(VARIANT, []) == "the facts of one symbol"

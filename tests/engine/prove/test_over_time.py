@@ -185,6 +185,20 @@ def test_for_some_cycles(promise: str) -> None:
     assert proof.how == "for up to 6 cycles of an account that never traded, not beyond"
 
 
+@pytest.mark.parametrize(
+    "promise",
+    [
+        "{never: more than 999999 sells in 1d}",
+        "{given: held and rsi > 50, always: action == sell within 1000 cycles}",
+    ],
+)
+def test_long_traces_are_not_looked_for(promise: str) -> None:
+    """Nobody would read them: the promise stays undecided, and soon."""
+    proof = proof_of(promise)
+    assert proof.verdict is Verdict.UNDECIDED
+    assert proof.how == "no induction goes through, and no trace was found"
+
+
 def test_a_limit_that_does_not_cover_all_symbols_bounds_nothing() -> None:
     """Of a promise about the account every symbol must be under the limit."""
     part = "limits: {rate: {at_most: 2 buys per 10m, for: BTC-USD}}\n"

@@ -190,6 +190,8 @@ def broken_at_random(variant: Variant, rng: random.Random) -> list[str]:
     """Return the promises that a decision on random facts breaks; the venue takes any order."""
     lowered = variant.form.lowered
     values = random_facts(lowered, rng)
+    situation = random_situation(variant.lowered, values[: len(variant.lowered.slots)], rng)
+    around = replace(situation, instrument=finest_instrument(variant.listing))
     for name in ("frozen", "unsendable"):
         values[lowered.slot(name)] = 0.0
     if rng.randrange(3) == 0:
@@ -197,8 +199,6 @@ def broken_at_random(variant: Variant, rng: random.Random) -> list[str]:
             if lowered.slots[slot].name not in ("bid", "ask", "price", "quote_state"):
                 values[slot] = float("nan")
     own = values[: len(variant.lowered.slots)]
-    situation = random_situation(variant.lowered, own, rng)
-    around = replace(situation, instrument=finest_instrument(variant.listing))
     decision = decide(variant.reference, own, around)
     judgement = PromiseJudge(variant.form).judge([*own, *values[len(own) :]], decision, around)
     return [promise.promise.name for promise in judgement.broken]
