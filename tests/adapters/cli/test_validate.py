@@ -332,11 +332,11 @@ def test_a_policy_through_a_pipe_is_proved() -> None:
 def test_saved_cases_pass(name: str, tmp_path: Path) -> None:
     """One case for each example: what is expected is what is decided, for test-policy, too."""
     policy, cases = str(SEEDED / f"{name}.yaml"), str(tmp_path / "cases.yaml")
-    document = json.loads(run(policy, "--json").output)
-    examples = [one["example"] for one in document["files"][0]["problems"] if one.get("example")]
-    saved = run(policy, "--save-cases", cases)
+    saved = run(policy, "--save-cases", cases, "--json")
     assert saved.exit_code == ExitCode.OK
-    assert f"test-policy {policy} --cases {cases} runs them" in saved.output
+    assert f"test-policy {policy} --cases {cases} runs them" in saved.stderr
+    problems = json.loads(saved.stdout)["files"][0]["problems"]
+    examples = [one["example"] for one in problems if one.get("example")]
     tested = CliRunner().invoke(cli, ["test-policy", policy, "--cases", cases], prog_name="tradectl")
     assert tested.exit_code == ExitCode.OK, tested.output
     assert f"{len(examples)} case" in tested.output.splitlines()[-1]
