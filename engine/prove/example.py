@@ -9,10 +9,11 @@ evaluator and ``decide``, and only what comes out as asked is an example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from engine.errors import TradectlError
@@ -61,17 +62,18 @@ class Example:
     symbol: str
     facts: tuple[tuple[str, str], ...]  # names and literals
     outcome: Outcome
+    usage: tuple[tuple[str, str], ...] = ()  # what limits have used, where that matters
 
     @property
     def text(self) -> str:
         """The facts file."""
-        rows = "".join(f"  {name}: {value}\n" for name, value in self.facts)
-        return f"symbol: {self.symbol}\nfacts:\n{rows}"
+        return _text(self.symbol, dict(self.facts), dict(self.usage))
 
     @property
     def words(self) -> str:
         """The facts on one line."""
-        return ", ".join(f"{name} {value}" for name, value in self.facts)
+        used = [f"{value} used of {name}" for name, value in self.usage]
+        return ", ".join([*(f"{name} {value}" for name, value in self.facts), *used])
 
 
 class _Anchor(NamedTuple):
@@ -170,12 +172,30 @@ def _alike(one: Outcome, other: Outcome) -> bool:
     return one.decision == other.decision and all(a == b or (a != a and b != b) for a, b in facts)
 
 
-def _outcome(variant: Variant, facts: dict[str, str]) -> Outcome | None:
+def _text(symbol: str, facts: Mapping[str, str], usage: Mapping[str, str]) -> str:
+    """Return a facts file."""
+    sections = {"facts": facts, "usage": usage}
+    rows = [
+        f"{key}:\n" + "".join(f"  {name}: {value}\n" for name, value in said.items())
+        for key, said in sections.items()
+        if said
+    ]
+    return f"symbol: {symbol}\n" + "".join(rows)
+
+
+def used_up(variant: Variant, shown: Example, usage: Mapping[str, str]) -> Example | None:
+    """Return an example again with so much used of its limits; None where that contradicts itself."""
+    outcome = _outcome(variant, dict(shown.facts), usage)
+    return outcome and replace(shown, outcome=outcome, usage=tuple(usage.items()))
+
+
+def _outcome(
+    variant: Variant, facts: Mapping[str, str], usage: Mapping[str, str] = MappingProxyType({})
+) -> Outcome | None:
     """Decide what a facts file says; None where its facts contradict each other."""
-    text = "".join(f"  {name}: {value}\n" for name, value in facts.items())
-    text = f"symbol: {variant.listing.symbol}\nfacts:\n{text}" if facts else ""
+    text = _text(variant.listing.symbol, facts, usage)
     try:
-        statement = parse_statement(load_document(text or f"symbol: {variant.listing.symbol}\n", "example"))
+        statement = parse_statement(load_document(text, "example"))
         vector = fact_vector(variant.policy, variant.form.lowered, variant.listing, statement)
     except TradectlError:
         return None

@@ -11,23 +11,26 @@ an ask, as the fact maker takes both from it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 
 from engine.codes import Action, Truth
 from engine.evaluate.smt import Kleene
 from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation
-from engine.language.lower_promises import LoweredPromise
-from engine.lowered import FactSlot, SlotOrigin
-from engine.prove.example import Example, Outcome, example
+from engine.language.lower_promises import LoweredPromise, OutcomeKind
+from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
+from engine.prove.example import Confirms, Example, Outcome, example, used_up
 from engine.prove.outcomes import give_outcomes, stage_words
 from engine.prove.proof import Proof, Verdict
 from engine.prove.region import Region, decisive_atoms, region_around
 from engine.prove.variant import Variant
-from engine.units import Measure
+from engine.units import MONEY_SCALE, Measure, notional
+from engine.verbs.numbers import decimal
 from engine.verbs.promises import PromiseJudge
 from engine.verbs.terms import atoms_of_node, slots_of_node, slots_of_term
 from engine.vocabulary import FACTS, QUOTE_STATE, Family
 
 OUT_OF_TIME = "the solver's share of the time was used up"
+_CENT = MONEY_SCALE // 100
 _BY_UNKNOWN = "by an example in which a fact is Unknown"
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
 
@@ -122,7 +125,35 @@ class PromiseProver:
             shown = example(variant, [*formulas, *_as_known_as_may_be(variant, formulas)], confirms)
             if shown is not None:
                 return shown
-        return None
+        return self._at_its_limits(promise, confirms)
+
+    def _at_its_limits(self, promise: LoweredPromise, confirms: Confirms) -> Example | None:
+        """Return a buy that fills every limit of exposure up, where that breaks a promise."""
+        exposures = [
+            self.known.form.outcomes[slot].scope
+            for slot in self._slots(promise)
+            if slot in self.known.form.outcomes
+            and self.known.form.outcomes[slot].kind is OutcomeKind.EXPOSURE
+        ]
+        if not exposures:
+            return None
+        buys = [given(self.known, promise), self.known.terms.decides(Action.BUY), self.known.in_order]
+        shown = example(self.known, buys, lambda outcome: outcome.decision.order is not None)
+        if shown is None or (order := shown.outcome.decision.order) is None:
+            return None
+        bought = notional(order.quantity, order.sized_at)
+        usage: dict[LimitScope, int] = {}
+        for index, limit in enumerate(self.known.lowered.limits):
+            if limit.kind is LimitKind.EXPOSURE_AT_MOST and limit.scope in exposures:
+                bound = round(self.known.reference.bound(index, shown.outcome.values) * MONEY_SCALE)
+                usage[limit.scope] = min(bound - bought, usage.get(limit.scope, bound))
+        literals = {
+            limit.name: f"{decimal(Decimal(max(0, usage[limit.scope]) // _CENT * _CENT) / MONEY_SCALE)} USD"
+            for limit in self.known.lowered.limits
+            if limit.kind is LimitKind.EXPOSURE_AT_MOST and limit.scope in usage
+        }
+        filled = used_up(self.known, shown, literals)
+        return filled if filled is not None and confirms(filled.outcome) else None
 
     def _searched(self) -> Iterator[tuple[Variant, list[Formula]]]:
         yield self.known, [self.known.in_order]

@@ -142,13 +142,29 @@ def test_either_rounding_is_allowed_for() -> None:
     "promise",
     [
         "{given: action == buy, always: exposure.class <= 50% of equity}",  # no limit counts a class
-        "{given: action == buy, always: exposure.symbol <= 10% of equity}",  # usage is not the model's to say
         "{given: action == sell, always: intent.qty * price <= position_value + 1 USD}",
     ],
 )
 def test_not_proved(promise: str) -> None:
     """What is neither proved nor shown to be broken is never taken for proved."""
     assert proof_of(promise).verdict is not Verdict.PROVED
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        "{given: action == buy, always: exposure.symbol <= 14% of equity}",
+        "{given: action == buy and price > 50 USD, never: exposure.symbol >= 10.5% of equity}",
+    ],
+)
+def test_a_limit_that_is_filled_up(promise: str) -> None:
+    """What was used before a buy is stated beside the facts, so that the buy leaves as much as it may."""
+    proof = proof_of(promise)
+    assert proof.verdict is Verdict.REFUTED and proof.example is not None
+    assert [name for name, _ in proof.example.usage] == ["cap"]
+    assert "usage:\n  cap: " in proof.example.text
+    assert "used of cap" in proof.example.words
+    assert broken_by(policy_with(promise), proof.example) == ["p"]
 
 
 def test_without_time_nothing_is_settled() -> None:
