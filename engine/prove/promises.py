@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from engine.codes import Action, Truth
+from engine.codes import Action
 from engine.evaluate.smt import Kleene
 from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation
 from engine.language.lower_promises import LoweredPromise, OutcomeKind
@@ -31,6 +31,7 @@ from engine.vocabulary import FACTS, QUOTE_STATE, Family
 
 OUT_OF_TIME = "the solver's share of the time was used up"
 _CENT = MONEY_SCALE // 100
+_BY_EXAMPLE = "by an example"
 _BY_UNKNOWN = "by an example in which a fact is Unknown"
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
 
@@ -65,10 +66,10 @@ class PromiseProver:
         answer = self.unknown.ask(fault, has_touch(self.unknown))
         if answer is Answer.IMPOSSIBLE:
             return self.proof(promise, Verdict.PROVED, "for every snapshot")
-        shown = self.counterexample(promise)
-        if shown is not None:
+        found = self.counterexample(promise)
+        if found is not None:
+            shown, how = found
             where = self.region(promise, shown)
-            how = "by an example" if where is not None or _all_told(shown) else _BY_UNKNOWN
             return self.proof(promise, Verdict.REFUTED, how, region=where, example=shown)
         if self.impossible(fault):
             return self.proof(promise, Verdict.PROVED, "for every snapshot")
@@ -112,8 +113,8 @@ class PromiseProver:
 
     # --- counterexamples ----------------------------------------------------------------------
 
-    def counterexample(self, promise: LoweredPromise) -> Example | None:
-        """Return a situation that breaks a promise: in order and all known, if it may be."""
+    def counterexample(self, promise: LoweredPromise) -> tuple[Example, str] | None:
+        """Return a situation that breaks a promise, and its kind: in order and all known, if it may be."""
 
         def confirms(outcome: Outcome) -> bool:
             values = [*outcome.values, *outcome.beyond]
@@ -124,8 +125,9 @@ class PromiseProver:
             formulas = [violation(variant, promise), *beside]
             shown = example(variant, [*formulas, *_as_known_as_may_be(variant, formulas)], confirms)
             if shown is not None:
-                return shown
-        return self._at_its_limits(promise, confirms)
+                return shown, _BY_EXAMPLE if variant is self.known else _BY_UNKNOWN
+        filled = self._at_its_limits(promise, confirms)
+        return None if filled is None else (filled, _BY_EXAMPLE)
 
     def _at_its_limits(self, promise: LoweredPromise, confirms: Confirms) -> Example | None:
         """Return a buy that fills every limit of exposure up, where that breaks a promise."""
@@ -267,11 +269,6 @@ def _near(variant: Variant, shown: Example, formulas: Sequence[Formula]) -> Mode
         if variant.ask(*formulas, *pins) is Answer.POSSIBLE:
             return variant.model()
     return None
-
-
-def _all_told(shown: Example) -> bool:
-    """Say whether every comparison of an example is true or false."""
-    return all(leaf.truth != Truth.UNKNOWN for leaf in shown.outcome.evaluation.leaves)
 
 
 def _pinned(variant: Variant, shown: Example) -> Iterator[Formula]:

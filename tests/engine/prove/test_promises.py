@@ -161,6 +161,7 @@ def test_a_limit_that_is_filled_up(promise: str) -> None:
     """What was used before a buy is stated beside the facts, so that the buy leaves as much as it may."""
     proof = proof_of(promise)
     assert proof.verdict is Verdict.REFUTED and proof.example is not None
+    assert proof.how == "by an example"
     assert [name for name, _ in proof.example.usage] == ["cap"]
     assert "usage:\n  cap: " in proof.example.text
     assert "used of cap" in proof.example.words
