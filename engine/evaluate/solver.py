@@ -28,6 +28,15 @@ QUESTION_LIMIT: Final = 4_000_000
 z3.set_param("memory_max_size", MEMORY_LIMIT_MB)
 
 
+def begin_anew() -> None:
+    """Forget every name and number given out so far: the same questions then get the same answers again.
+
+    z3 looks for answers in an order that depends on all it was asked before in the process.  What was made
+    before can go on being asked about, but not together with what is made from now on.
+    """
+    z3.z3._main_ctx = None  # the library has no public way: what it makes next gets a context of its own
+
+
 # --- making formulas --------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from engine.codes import Action, Disposition, Truth
 from engine.evaluate.solver import Answer, Formula, every, negation, some
 from engine.lowered import LoweredRule, NodeKind
 from engine.prove.example import Outcome, example
-from engine.prove.finding import Finding, again, found
+from engine.prove.finding import Finding, again, found, shown_in
 from engine.prove.region import region_around
 from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
@@ -144,7 +144,7 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
         variant, model, fault, given=[variant.in_order], beside=list(variant.terms.would_exit.values())
     )
 
-    shown = example(variant, [fault, variant.in_order], confirms)
+    shown = shown_in(variant, where, [fault, variant.in_order], confirms)
     if shown is not None:
         yield found(variant, "priority-decides", message, span, region=where, example=shown)
 
@@ -186,7 +186,7 @@ def _gap(variant: Variant) -> Iterator[Finding]:
     if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
         return
     where = region_around(variant, variant.model(), fault, given=[variant.in_order])
-    shown = example(variant, [fault, variant.in_order], confirms)
+    shown = shown_in(variant, where, [fault, variant.in_order], confirms)
     if shown is not None:
         message = "there are facts for which no rule decides"
         yield found(variant, "gap", message, first, region=where, example=shown)

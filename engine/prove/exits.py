@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Disposition, Truth
-from engine.errors import Span
+from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation, some
 from engine.lowered import LoweredGate, Selection, SlotOrigin
 from engine.prove.example import Confirms, Outcome, example
-from engine.prove.finding import Finding, again, found
+from engine.prove.finding import Finding, again, found, shown_in
 from engine.prove.region import Literal, Region, conditions, decisive_atoms, region_around
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node, slots_of_node, slots_of_term
-from engine.vocabulary import FACTS, SESSION, Family, Varies
+from engine.vocabulary import FACTS, POSITION_SIZE_FACTS, SESSION, Family, Varies
 
 _VENUE: Final = frozenset(fact.name for fact in FACTS.values() if fact.family is Family.CALENDAR) | {
     "quote_age",
@@ -88,7 +89,7 @@ def _overruled(variant: Variant) -> Iterator[Finding]:
         model = variant.model()
         other = next(one for one, formula in meeting.items() if model.truth(formula))
         where = region_around(variant, model, meeting[other], given=_sendable(variant))
-        shown = example(variant, [meeting[other], *_sendable(variant)], confirms)
+        shown = shown_in(variant, where, [meeting[other], *_sendable(variant)], confirms)
         if shown is not None:
             what = {Action.BUY: "entry", Action.SELL: "trim", Action.HOLD: "hold"}[rule.action]
             message = f"{what} '{rule.name}' wins while exit '{rules[other].name}' stands"
@@ -118,7 +119,7 @@ def _entries_beside_exits(variant: Variant) -> Iterator[Finding]:
         model = variant.model()
         other = next(one for one, formula in meeting.items() if model.truth(formula))
         where = region_around(variant, model, meeting[other], given=_sendable(variant))
-        shown = example(variant, [meeting[other], *_sendable(variant)], confirms)
+        shown = shown_in(variant, where, [meeting[other], *_sendable(variant)], confirms)
         if shown is not None:
             message = f"entry '{rules[index].name}' is proposed while exit '{rules[other].name}' stands"
             yield found(
@@ -158,7 +159,7 @@ def _closed_gates(variant: Variant) -> Iterator[Finding]:
         atoms = atoms_of_node(variant.lowered, gate.when)
         where = region_around(variant, variant.model(), fault, given=_sendable(variant), prefer=atoms)
         confirms = _vetoes(variant, index, protective=bool(protective))
-        shown = example(variant, [fault, *_sendable(variant)], confirms)
+        shown = shown_in(variant, where, [fault, *_sendable(variant)], confirms)
         if shown is None:
             continue
         names = ", ".join(f"'{variant.lowered.rules[one].name}'" for one in (protective or stopped))
@@ -210,28 +211,51 @@ def _lost_exits(variant: Variant) -> Iterator[Finding]:
     sells = variant.rules(Action.SELL)
     sent = [implies(terms.candidates[index].wins, terms.sent(index)) for index in sells]
     moving = [terms.moves[index] for index in sells if index in terms.moves]
-    for index in variant.rules(Action.SELL):
-        matches = terms.candidates[index].matches
-        fault = every((matches, nothing))
-        given = [*_sendable(variant), *sent, *moving, *_gates_open(variant)]
-        if variant.ask(fault, *given) is not Answer.POSSIBLE:
-            continue
-        atoms = atoms_of_node(variant.lowered, rules[index].when)
-        where = region_around(variant, variant.model(), fault, given=given, prefer=atoms)
+    calm = [*_sendable(variant), *sent, *_gates_open(variant)]
+    for index in sells:
+        fault = every((terms.candidates[index].matches, nothing))
+        one = _lost_exit(variant, index, fault, [*calm, *moving])
+        if one is None and index in terms.moves and not _reads_size(variant, index):
+            at_level = negation(terms.moves[index])
+            one = _lost_exit(variant, index, every((fault, at_level)), calm, beside=moving)
+            if one is not None:  # a person may mean just that, where a rule takes a part off the table
+                one = replace(one, problem=replace(one.problem, severity=Severity.INFORMATION))
+                variant.told["lost-exit", rules[index].span] = one
+        if one is not None:
+            yield one
 
-        def confirms(outcome: Outcome, index: int = index) -> bool:
-            decision = outcome.decision
-            return decision.truths[index] == Truth.TRUE and decision.action is Action.HOLD
 
-        shown = example(variant, [fault, *given], confirms)
-        if shown is None:
-            continue
-        message = (
-            f"exit '{rules[index].name}' can be true and nothing is sold{_why(shown.outcome, index, variant)}"
+def _lost_exit(
+    variant: Variant, index: int, fault: Formula, given: list[Formula], beside: Sequence[Formula] = ()
+) -> Finding | None:
+    rule = variant.lowered.rules[index]
+
+    def confirms(outcome: Outcome) -> bool:
+        decision = outcome.decision
+        return decision.truths[index] == Truth.TRUE and decision.action is Action.HOLD
+
+    if (earlier := again(variant, "lost-exit", rule.span, confirms)) is not None:
+        return earlier
+    if variant.ask(fault, *given) is not Answer.POSSIBLE:
+        return None
+    atoms = atoms_of_node(variant.lowered, rule.when)
+    where = region_around(variant, variant.model(), fault, given=given, prefer=atoms, beside=beside)
+    shown = shown_in(variant, where, [fault, *given], confirms)
+    if shown is None:
+        return None
+    why = _why(shown.outcome, index, variant)
+    if where is not None and beside:
+        where = replace(
+            where, conditions=(*where.conditions, f"the position is at the level of '{rule.name}'")
         )
-        yield found(
-            variant, "lost-exit", message, rules[index].span, region=where, example=shown, given=_CALM
-        )
+    message = f"exit '{rule.name}' can be true and nothing is sold{why}"
+    return found(variant, "lost-exit", message, rule.span, region=where, example=shown, given=_CALM)
+
+
+def _reads_size(variant: Variant, index: int) -> bool:
+    """Say whether a rule asks itself how large the position is."""
+    slots = slots_of_node(variant.lowered, variant.lowered.rules[index].when)
+    return any(variant.lowered.slots[slot].name in POSITION_SIZE_FACTS for slot in slots)
 
 
 def _gates_open(variant: Variant) -> list[Formula]:

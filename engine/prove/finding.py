@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from engine.errors import Problem, Span
+from engine.evaluate.solver import Formula
 from engine.language.finding_codes import finding
-from engine.prove.example import Confirms, Example, redecided
+from engine.prove.example import Confirms, Example, example, redecided
 from engine.prove.proof import Trace
 from engine.prove.region import Region
 from engine.prove.variant import Variant
@@ -44,6 +45,14 @@ def found(
     one = Finding(finding(code, message, span, hint), variant.symbols, region, example, given)
     variant.told[code, span] = one
     return one
+
+
+def shown_in(
+    variant: Variant, where: Region | None, formulas: Sequence[Formula], confirms: Confirms
+) -> Example | None:
+    """Return an example in a region, or, if none is confirmed there, anywhere."""
+    inside = None if where is None else example(variant, [*formulas, *where.formulas(variant)], confirms)
+    return inside or example(variant, formulas, confirms)
 
 
 def again(variant: Variant, code: str, span: Span, confirms: Confirms) -> Finding | None:

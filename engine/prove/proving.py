@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.codes import Side
 from engine.errors import Problem, Span
-from engine.evaluate.solver import Budget
+from engine.evaluate.solver import Budget, begin_anew
 from engine.language.finding_codes import finding
 from engine.language.policy import Policy
 from engine.language.types import implied
@@ -57,6 +57,7 @@ def prove(
     progress: Progress = lambda _text: None,
 ) -> Proved:
     """Look for every kind of finding in every variant of a policy that loads."""
+    begin_anew()
     budget = budget or Budget()
     found: list[Finding] = []
     left_open: list[str] = []

@@ -54,6 +54,11 @@ class Region:
         """The whole condition."""
         return " and ".join(self.conditions) or "always"
 
+    def formulas(self, variant: Variant) -> list[Formula]:
+        """Return that a situation of a variant lies in it."""
+        atoms = [(literal, variant.terms.atom(literal.atom)) for literal in self.literals]
+        return [truth.true if literal.holds else truth.false for literal, truth in atoms]
+
     def restricted(self, policy: LoweredPolicy, literals: Sequence[Literal]) -> str:
         """Return some of the literals as a condition, "" where there are none."""
         return " and ".join(conditions(policy, literals))

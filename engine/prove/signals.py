@@ -9,8 +9,8 @@ from engine.codes import Action, Disposition, Side
 from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, every, negation, some
 from engine.lowered import LoweredPolicy
-from engine.prove.example import Outcome, example
-from engine.prove.finding import Finding, again, found
+from engine.prove.example import Outcome
+from engine.prove.finding import Finding, again, found, shown_in
 from engine.prove.region import Region, region_around
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node
@@ -66,9 +66,12 @@ def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) 
         atom for rule in adopting for atom in atoms_of_node(variant.lowered, variant.lowered.rules[rule].when)
     ]
     where = region_around(variant, variant.model(), fault, given=[variant.in_order], prefer=atoms)
-    shown = example(variant, [fault, variant.in_order], confirms)
+    shown = shown_in(variant, where, [fault, variant.in_order], confirms)
     if shown is None:
         return
+    if not adopting and (where is None or not where.literals):
+        could_be = "held" if side is Side.SELL else "not held"
+        where = Region((), (could_be, f"{_name(variant, index)}.side == {side.name.lower()}"))
     clause = _losing_clause(variant, where, adopting)
     message = f"a {side.name} of '{_name(variant, index)}' can come to nothing"
     if not adopting:
@@ -115,7 +118,7 @@ def _against(variant: Variant, index: int) -> Iterator[Finding]:
         would_exit = list(variant.terms.would_exit.values())
         where = region_around(variant, variant.model(), fault, given=[variant.in_order], beside=would_exit)
         acts = every((fault, variant.terms.candidates[rule].acts))
-        shown = example(variant, [acts, variant.in_order], confirms)
+        shown = shown_in(variant, where, [acts, variant.in_order], confirms)
         if shown is not None:
             message = f"entry '{lowered.name}' buys while '{_name(variant, index)}' says SELL"
             yield found(variant, "entry-against-signal", message, lowered.span, region=where, example=shown)

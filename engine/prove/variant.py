@@ -74,7 +74,7 @@ class Variant:
             if slot.origin not in _NO_FACTS:
                 self.snapshot.variable(slot)
         self.in_order: Formula = every(self._in_order())
-        """No built-in gate is closed: there is a quote, nothing is frozen, the agent active; no dust is held."""
+        """No built-in gate is closed: a quote is there, nothing is frozen, the agent is active; no dust."""
         self.delivered: list[Formula] = [
             variable.known
             for variable in self.snapshot.variables.values()
