@@ -28,9 +28,7 @@ of them span at least n x d; if that is W or more, the first is not in (t - W, t
 ``since_buy`` is below 60 s, and by nothing else: asked for any state that the machine can be in, reached or
 not.
 
-Two more things are known of what is remembered.  Where nothing is ever bought while something is held, the
-latest buy was made before the position began: ``since_buy`` is not below ``held_for``.  And on a calendar
-without holes n closed bars took more than n - 1 of their intervals.
+On a calendar without holes n closed bars took more than n - 1 of their intervals.
 
 *Within n cycles.*  A breach is n + 1 cycles in a row that violate the condition.  An order of a side that
 no such cycle makes was made before the first of them, so in the last one ``since_*`` of that side is at
@@ -44,7 +42,7 @@ from dataclasses import replace
 
 from engine.codes import Action
 from engine.evaluate.smt import Variable
-from engine.evaluate.solver import Formula, every, implies, negation, some
+from engine.evaluate.solver import Formula, every, implies, some
 from engine.language.lower_promises import LoweredPromise
 from engine.language.policy import Follows, Limit, Listing, Rate
 from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
@@ -131,11 +129,7 @@ def _never_sooner(prover: PromiseProver, orders: Formula, action: Action | None,
     """Say whether orders are impossible less than so many seconds after the last order of a side."""
     since = _elapsed(prover.unknown, action)
     sooner = every((since.known, since.value < seconds))
-    bars = list(_bars_take_time(prover.unknown))
-    if prover.impossible(orders, sooner, *bars):
-        return True
-    later = _bought_before_held(prover)
-    return later is not None and prover.impossible(orders, sooner, *bars, later)
+    return prover.impossible(orders, sooner, *_bars_take_time(prover.unknown))
 
 
 def _bars_take_time(variant: Variant) -> Iterator[Formula]:
@@ -150,18 +144,6 @@ def _bars_take_time(variant: Variant) -> Iterator[Formula]:
             both = every((bars.known, since.known))
             yield implies(every((both, bars.value < never)), some((took, since.value == never)))
             yield implies(every((both, bars.value == never)), since.value == never)
-
-
-def _bought_before_held(prover: PromiseProver) -> Formula | None:
-    """Return that what is held was not bought since, where nothing is ever bought while something is held."""
-    unknown = prover.unknown
-    held_for = unknown.snapshot.find("held_for")
-    held = unknown.terms.variable(unknown.lowered.slot("held"))
-    flat = every((held.known, negation(held.value)))
-    if held_for is None or not prover.impossible(unknown.terms.decides(Action.BUY), negation(flat)):
-        return None
-    since = _elapsed(unknown, Action.BUY)
-    return implies(every((held.known, held.value)), every((held_for.known, since.value >= held_for.value)))
 
 
 def _elapsed(variant: Variant, action: Action | None) -> Variable:

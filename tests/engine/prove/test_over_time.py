@@ -54,7 +54,6 @@ INDUCTION = [
     ("{never: sell within 60s of buy}", PATIENT, 1),
     ("{given: gain > -8%, never: sell within 60s of buy}", UNPROTECTED, 1),
     ("{given: gain > -8%, never: sell within 3m of buy}", UNPROTECTED.replace("60s", "4 bars"), 1),
-    ("{never: sell within 60s of buy}", PATIENT.replace("since_buy", "held_for"), 1),
     # what waits comes true
     (
         "{given: held and gain <= -8%, always: 'action == sell or vetoed_by(\"integrity\") within 5 cycles'}",
