@@ -5,7 +5,7 @@ Every cycle has a snapshot of its own, any fact of it Unknown.  From one to the 
 * time passes; where a cadence is stated, cycles fall into different periods of it;
 * an order is made where the decision is to buy, and may be where it is to sell (one may be working);
   then ``since_*`` begins anew, else it goes on;
-* a position grows only after a buy was made, shrinks only after a sell was, and at once, later or never.
+* a position grows only after a buy was made, at once, later or never.
 
 All else is free in every cycle: what the formulas rule out no account can do; what they allow need not be.
 """
@@ -134,13 +134,9 @@ class Machine:
         yield some((capped, every((whole <= elapsed, elapsed < whole + 1, since.value < _NEVER))))
 
     def _position(self, number: int) -> Iterator[Formula]:
-        """A position changes only after an order of the side, made here or open at the beginning."""
+        """A position grows only after a buy, made here or earlier."""
         before, after = (self._fact(self.cycles[at], "position_qty") for at in (number - 1, number))
+        bought = [self._made[Action.BUY][one] for one in range(number)]
+        bought.append(self._elapsed(Action.BUY, 0) < _NEVER)
         yield every((before.known, after.known))
-        for side, moved in (
-            (Action.BUY, after.value > before.value),
-            (Action.SELL, after.value < before.value),
-        ):
-            earlier = [self._made[side][one] for one in range(number)]
-            open_before = self._elapsed(side, 0) < _NEVER
-            yield implies(moved, some((*earlier, open_before)))
+        yield implies(after.value > before.value, some(bought))
