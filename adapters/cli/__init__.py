@@ -15,6 +15,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "map-policy": ("map_policy", "Show all that a policy does, region by region: disjoint and covering."),
     "fmt-policy": ("fmt_policy", "Lay policies out: what they say, and their comments, stay."),
     "migrate-policy": ("migrate_policy", "Bring policies of an older version of the language to the newest."),
+    "diff-policy": ("diff_policy", "Compare two policies: decided alike, or where not, with examples."),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
     "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
     "journal": ("journal", "Look into an agent's journal, check it, prune it."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from adapters.bootstrap import load_named_policy
+from adapters.cli.listed import WIDTH, wrapped
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.writing import require_new, write_new
 from engine.errors import NotFoundError
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 SCHEMA: Final = "map-policy-v1"
 BUDGET_SECONDS: Final = 60.0
-WIDTH: Final = 110
-_INDENT: Final = " " * 9
 OF_KNOWN_FACTS: Final = (
     "What is decided where facts are known. Where one is unknown, a rule that reads it proposes nothing, and "
     "an entry that could depend on it is withheld: an unknown fact never makes a buy."
@@ -105,24 +104,11 @@ def _part(part: SymbolsMap) -> Iterator[str]:
     for heading, regions in groupby(part.regions, heading_of):
         yield f"  {heading}"
         for region in regions:
-            yield from _wrapped(f"{region.number:5}  ", region.told or ("always",))
+            yield from wrapped(f"{region.number:5}  ", region.told or ("always",))
     if part.gates:
         yield "  closed while any of these holds"
         for group in part.gates:
-            yield from _wrapped(f"       {group.name}: ", group.gates)
-
-
-def _wrapped(label: str, conditions: Sequence[str]) -> Iterator[str]:
-    """Lay conditions out over lines; none is broken where it need not be."""
-    line = label
-    for number, condition in enumerate(conditions, 1):
-        text = f"({condition})" if " or " in condition and len(conditions) > 1 else condition
-        text += "," if number < len(conditions) else ""
-        if len(line) + len(text) >= WIDTH and line.strip() and line != label:
-            yield line.rstrip()
-            line = _INDENT
-        line += f"{text} "
-    yield from textwrap.wrap(line, WIDTH, subsequent_indent=_INDENT, break_long_words=False)
+            yield from wrapped(f"       {group.name}: ", group.gates)
 
 
 def heading_of(region: RegionView) -> str:

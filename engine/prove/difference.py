@@ -9,7 +9,7 @@ evaluator and ``decide`` come to different ends; anything else is undecided.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -56,6 +56,10 @@ _USUAL: Final = (("price", 1, 10_000), ("ask", 1, 10_000), ("equity", 10_000, 10
 _BARS_READ: Final = ("_bars", "peak_price", "peak_gain")
 _CLOCK_READ: Final = ("time", "weekday", "session_of_week", "session_of_month")
 _WEIGHT_READ: Final = ("target", "target_weight")
+
+
+Winners = tuple[int, int]
+"""The rules with orders that win by either policy; -1 where none does."""
 
 
 class Decided(NamedTuple):
@@ -130,6 +134,10 @@ class Pair:
         self.old, self.new, self.symbols, self.budget = old, new, symbols, budget
         self.before, self.after = aligned(old.lowered, new.lowered)
         self._evaluators = ReferenceEvaluator(self.before), ReferenceEvaluator(self.after)
+
+    def for_more(self, symbols: Iterable[str]) -> Pair:
+        """Return the pair for more symbols that are decided alike."""
+        return Pair(self.old, self.new, (*self.symbols, *symbols), self.budget)
 
     # --- is it the same?
 
@@ -224,6 +232,11 @@ class Pair:
             return Action.HOLD
         size = None if made.size != made.size else made.size
         return rule.action, rule.size is None, rule.size_measure if rule.size else "", size, sent
+
+    @staticmethod
+    def acting(form: LoweredPolicy, made: Decided) -> int:
+        """Return the rule with an order that wins; -1 where none does."""
+        return made.rule if made.rule >= 0 and form.rules[made.rule].action is not Action.HOLD else -1
 
     def sampled(self, count: int = SAMPLES) -> tuple[list[float], Scene] | None:
         """Return plausible facts on which the two differ, if a few show some."""
@@ -407,6 +420,30 @@ class Asked:
                     wins = self.old.candidates[one].wins, self.new.candidates[other].wins
                     yield every((*wins, self._sized_differently(one, other)))
 
+    def winner(self, terms: PolicyTerms, model: Model) -> int:
+        """Return the rule with an order that wins in a model; -1 where none does."""
+        return next(
+            (
+                index
+                for index, (rule, candidate) in enumerate(
+                    zip(terms.policy.rules, terms.candidates, strict=True)
+                )
+                if rule.action is not Action.HOLD and model.truth(candidate.wins)
+            ),
+            -1,
+        )
+
+    def outcomes(self, one: int, other: int) -> Formula:
+        """Return when one rule wins by the old policy and another by the new one (-1: none), differently."""
+        wins = [
+            terms.candidates[rule].wins if rule >= 0 else terms.proposes(Action.HOLD)
+            for terms, rule in ((self.old, one), (self.new, other))
+        ]
+        rules = self.pair.before.rules, self.pair.after.rules
+        if one >= 0 and other >= 0 and rules[0][one].action is rules[1][other].action:
+            wins.append(self._sized_differently(one, other))
+        return every(wins)
+
     def _sized_differently(self, one: int, other: int) -> Formula:
         old, new = order_of(self.pair.before.rules[one]), order_of(self.pair.after.rules[other])
         if old is None or new is None or old.size is None or new.size is None:
@@ -419,26 +456,31 @@ class Asked:
 
     # --- replayed
 
-    def replayed(self, *given: Formula) -> list[float] | None:
-        """Return facts on which the two are seen to differ; None where none were found."""
+    def replayed(self, *given: Formula, expected: Winners | None = None) -> list[float] | None:
+        """Return facts on which the two are seen to differ (as expected); None where none were found."""
         acting = some(negation(same(self.old.decides(action), self.new.decides(action))) for action in Action)
         for more in self._likely(acting):
             if self.variant.ask(self.differ, *given, *more) is Answer.POSSIBLE:
                 values = self.values(self.variant.model())
-                if self.pair.differs(*self.pair.decided(values)):
+                if self._shows(values, expected):
                     return values
-        found = self.example(self.differ, *given)
+        found = self.example(self.differ, *given, expected=expected)
         return None if found is None else found.outcome.values
 
-    def example(self, *formulas: Formula) -> Example | None:
-        """Return a facts file on which the two are seen to differ; None where none was found."""
+    def _shows(self, values: Sequence[float], expected: Winners | None) -> bool:
+        old, new = self.pair.decided(values)
+        found = self.pair.acting(self.pair.before, old), self.pair.acting(self.pair.after, new)
+        return self.pair.differs(old, new) and expected in (None, found)
+
+    def example(self, *formulas: Formula, expected: Winners | None = None) -> Example | None:
+        """Return a facts file on which the two are seen to differ (as expected); None where none is found."""
 
         def shows(outcome: Outcome) -> bool:
-            return self.pair.differs(*self.pair.decided(outcome.values))
+            return self._shows(outcome.values, expected)
 
         acting = some(negation(same(self.old.decides(action), self.new.decides(action))) for action in Action)
         sent = [terms.sent(index) for terms in (self.old, self.new) for index in terms.would_exit]
-        likely = [negation(some(self._bits())), *sent, acting]
+        likely = [negation(some(self.bits)), *sent, acting]
         return example(self.variant, [*formulas, *likely], shows)
 
     def buying(self) -> Iterator[list[float]]:
@@ -454,7 +496,7 @@ class Asked:
         snapshot = self.variant.snapshot
         sides = (self.old, self.new)
         sent = every(terms.sent(index) for terms in sides for index in terms.would_exit)
-        untried = negation(some(self._bits()))
+        untried = negation(some(self.bits))
         firm, exact, usual = snapshot.firm, snapshot.exact, list(self._usual())
         yield (*firm, *usual, untried, sent, acting)
         yield (*firm, *exact, untried, sent, acting)
@@ -462,7 +504,8 @@ class Asked:
         yield (*firm, *usual, untried)
         yield (*firm, *exact)
 
-    def _bits(self) -> list[Formula]:
+    @property
+    def bits(self) -> list[Formula]:
         """Return what says that an entry is vetoed by its own exits."""
         bits = [bit for terms in (self.old, self.new) for bit in terms.would_exit.values()]
         return bits + [bit for terms in (self.old, self.new) for bit in terms.would_exit_unknown.values()]

@@ -148,11 +148,15 @@ def decompose(lowered: LoweredPolicy, budget: Budget) -> RegionMap:
     """Return the regions of a policy, and what could be proved of them within the budget."""
     questions = Questions(lowered, budget)
     tree = _Tree(questions)
-    regions = []
-    for region in tree.regions():
-        with questions.solver.supposing():  # what is asked about is forgotten again
-            regions.append(_reduced(questions, region))
+    regions = [reduced(questions, region) for region in tree.regions()]
     return RegionMap(lowered, tuple(regions), tree.leaves, _proof(questions, regions), questions)
+
+
+def spoken(lowered: LoweredPolicy) -> list[int]:
+    """Return the conditions of rules and gates, in order, each once."""
+    nodes = [node for rule in lowered.rules for node in (rule.when, rule.when_entry)]
+    nodes += [node for gate in lowered.gates for node in (gate.when, gate.when_entry)]
+    return list(dict.fromkeys(nodes))
 
 
 # --- what is asked ----------------------------------------------------------------------------
@@ -163,14 +167,21 @@ class Questions:
 
     def __init__(self, lowered: LoweredPolicy, budget: Budget) -> None:
         """Translate everything that may be asked."""
-        self.lowered = lowered
-        self.snapshot = Snapshot()
-        self.terms = PolicyTerms(lowered, self.snapshot)
-        nodes = [node for rule in lowered.rules for node in (rule.when, rule.when_entry)]
-        nodes += [node for gate in lowered.gates for node in (gate.when, gate.when_entry)]
-        for node in nodes:
-            self.terms.node(node)
-        self.solver = Solver(budget, self.snapshot.constraints)
+        snapshot = Snapshot()
+        terms = PolicyTerms(lowered, snapshot)
+        for node in spoken(lowered):
+            terms.node(node)
+        self._begin(terms, Solver(budget, snapshot.constraints))
+
+    @classmethod
+    def of(cls, terms: PolicyTerms, solver: Solver) -> Questions:
+        """Ask about formulas that are there already, of a solver that knows what they mean."""
+        questions = cls.__new__(cls)
+        questions._begin(terms, solver)
+        return questions
+
+    def _begin(self, terms: PolicyTerms, solver: Solver) -> None:
+        self.lowered, self.snapshot, self.terms, self.solver = terms.policy, terms.snapshot, terms, solver
         self._formulas: dict[Literal, Formula] = {}
 
     def formula(self, literal: Literal) -> Formula:
@@ -332,7 +343,7 @@ class _Tree:
             if formula is not False:
                 with questions.solver.supposing(formula):
                     below = self._below(path.extended(self.policy, literal))
-                own = [_left(path, clause) for clause in _clauses(self.policy, literal)]
+                own = [_left(path, clause) for clause in clauses_of(self.policy, literal)]
                 regions += [replace(region, clauses=(*own, *region.clauses)) for region in below]
         with questions.solver.supposing():  # what is asked about is forgotten again
             return _merged(questions, regions)
@@ -480,7 +491,7 @@ def _reads(policy: LoweredPolicy, node: int, wanted: int) -> bool:
 # --- clauses ----------------------------------------------------------------------------------
 
 
-def _clauses(policy: LoweredPolicy, literal: Literal) -> list[Clause]:
+def clauses_of(policy: LoweredPolicy, literal: Literal) -> list[Clause]:
     """Return a literal as clauses of comparisons, as far as that needs no more than one for each part."""
     if literal.subject.kind is not Kind.CONDITION:
         return [(literal,)]
@@ -491,13 +502,13 @@ def _clauses(policy: LoweredPolicy, literal: Literal) -> list[Clause]:
     if lowered.kind is NodeKind.ATOM or truth is Truth.UNKNOWN:
         return [(literal,)]
     if lowered.kind is NodeKind.NOT:
-        return _clauses(policy, _condition(lowered.children[0], _OPPOSITE[truth]))
-    below = [_condition(child, truth) for child in lowered.children]
+        return clauses_of(policy, condition_literal(lowered.children[0], _OPPOSITE[truth]))
+    below = [condition_literal(child, truth) for child in lowered.children]
     if (lowered.kind is NodeKind.ALL) == (truth is Truth.TRUE):
-        return [clause for part in below for clause in _clauses(policy, part)]
+        return [clause for part in below for clause in clauses_of(policy, part)]
     joined: list[Literal] = []
     for part in below:
-        found = _clauses(policy, part)
+        found = clauses_of(policy, part)
         joined += found[0] if len(found) == 1 else [part]
     return [tuple(dict.fromkeys(joined))]
 
@@ -512,12 +523,18 @@ def _left(path: _Path, clause: Clause) -> Clause:
     )
 
 
-def _condition(node: int, truth: Truth) -> Literal:
+def condition_literal(node: int, truth: Truth) -> Literal:
+    """Return that a condition has a truth."""
     return Literal(Subject(Kind.CONDITION, (node,)), truth)
 
 
-def _reduced(questions: Questions, region: MapRegion) -> MapRegion:
+def reduced(questions: Questions, region: MapRegion) -> MapRegion:
     """Leave out literals that cannot hold beside the other clauses, and clauses that follow from them."""
+    with questions.solver.supposing():  # what is asked about is forgotten again
+        return _reduced(questions, region)
+
+
+def _reduced(questions: Questions, region: MapRegion) -> MapRegion:
     clauses = list(region.clauses)
 
     def rest(index: int) -> list[Formula]:
@@ -538,7 +555,7 @@ def _reduced(questions: Questions, region: MapRegion) -> MapRegion:
     flat = [
         part
         for clause in clauses
-        for part in (_clauses(questions.lowered, clause[0]) if len(clause) == 1 else [clause])
+        for part in (clauses_of(questions.lowered, clause[0]) if len(clause) == 1 else [clause])
     ]
     return replace(region, clauses=tuple(dict.fromkeys(flat)))
 
