@@ -109,6 +109,7 @@ def _proof(validated: Validated) -> dict[str, Any] | None:
         "questions": proved.questions,
         "seconds": round(validated.seconds, 3),
         "left_open": list(proved.left_open),
+        "unknown_buys_nothing": proved.unknown_buys_nothing,
         "promises": [_promise(proof) for proof in proved.promises],
     }
 

@@ -119,6 +119,9 @@ def _flowed(label: str, parts: Iterable[str], width: int) -> Iterator[str]:
 def promise_lines(validated: Validated, *, everything: bool) -> Iterator[str]:
     """Say of each promise whether it holds, and how that is known; of all, also what was modelled."""
     proofs = validated.proofs
+    if validated.proved is not None and validated.proved.unknown_buys_nothing is not None:
+        holds = "proved" if validated.proved.unknown_buys_nothing else "refuted"
+        yield f"theorem: a missing fact makes no buy, and none larger: {holds}"
     wide = max((len(proof.promise) for proof in proofs), default=0)
     traded = len(validated.checked.lowered)
     for proof in proofs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from engine.codes import Side
 from engine.errors import Problem, Span
@@ -43,6 +44,13 @@ class Proved:
     questions: int
     variants: int
     promises: tuple[Proof, ...] = ()
+
+    @property
+    def unknown_buys_nothing(self) -> bool | None:
+        """Whether no fact gone missing makes or enlarges a buy; None where that was left open."""
+        if any(one.problem.code == "unknown-enables" for one in self.findings):
+            return False
+        return None if any(text.startswith(_UNKNOWN) for text in self.left_open) else True
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -92,13 +100,14 @@ def prove(
     return Proved(tuple(together), tuple(left_open), budget.questions, variants, promises)
 
 
+_UNKNOWN: Final = "unknown facts"
 _CHECKS: Mapping[str, Callable[[Variant, Witnessed], Iterator[Finding]]] = {
     "conditions": check_conditions,
     "rules": check_choice,
     "exits": lambda variant, _seen: check_exits(variant),
     "signals": lambda variant, _seen: check_signals(variant, promised_sides(variant.policy)),
     "limits": check_limits,
-    "unknown facts": lambda variant, _seen: check_unknowns(variant),
+    _UNKNOWN: lambda variant, _seen: check_unknowns(variant),
 }
 
 

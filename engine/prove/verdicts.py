@@ -13,11 +13,13 @@ from engine.prove.proof import Proof, Verdict
 def joined(proofs: Iterable[Proof]) -> tuple[Proof, ...]:
     """Put proofs of several variants together where they say the same of a promise.
 
-    In the order of the file; of several refutations the first one's region, example and trace stand.
+    In the order of the file; of several refutations the first one's region, example and trace stand, of
+    several proofs the one for which most was modelled: a promise may say nothing of some symbols.
     """
     together: dict[tuple[str, Verdict, str, str], Proof] = {}
-    for proof in proofs:
-        key = (proof.promise, proof.verdict, proof.how, proof.stage)
+    for proof in sorted(proofs, key=lambda proof: -len(proof.stage)):
+        stage = "" if proof.verdict is Verdict.PROVED else proof.stage
+        key = (proof.promise, proof.verdict, proof.how, stage)
         first = together.get(key, replace(proof, symbols=()))
         together[key] = replace(first, symbols=(*first.symbols, *proof.symbols))
     return tuple(sorted(together.values(), key=lambda proof: proof.span.start))
