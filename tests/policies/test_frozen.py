@@ -18,7 +18,9 @@ from engine.language.load import load_policy
 
 FROZEN = Path(__file__).parent / "frozen" / "v1"
 DIGESTS = {
+    "conservative-1.1.0": "8be867fdd11976dd96405f4b588eb81a55be56f446d8501518b222bcc2a9cdbc",
     "conservative-1.0.0": "8b5f094af090af78fcc9b944b4dedbb336205447cbc44f2e03b443c866b860a4",
+    "default-1.1.0": "e59242d79c50a03ec461337bd7272f5188733f5cb047bad0927f2904ee9629ca",
     "default-1.0.0": "2c513efa3907845fae44ddaae7664648c169f1e3860955fa386f726d93a44748",
     "legacy-2025-11-18-1.0.0": "c5e5d72c5c53b9dbe9d46c9fc38d29a1386546397519ab8817812cc6438065d1",
 }
