@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from time import monotonic
+from typing import Final
 
 import click
 
@@ -22,7 +24,7 @@ from engine.lowered import LoweredPolicy
 from engine.model import Decision
 from engine.verbs.decide import decide
 from engine.verbs.explain import explain
-from engine.verbs.explanation import Explanation, RuleView
+from engine.verbs.explanation import Explanation, MakeIt, RuleView, WhyNot
 from engine.verbs.statement import Statement, parse_statement, what_if_statement
 from engine.verbs.vector import Origin, Vector, fact_vector
 
@@ -32,9 +34,24 @@ class Subject:
     """What is explained: a decision, and the facts and policy it was made of."""
 
     policy: Policy
+    listing: Listing
     lowered: LoweredPolicy
     vector: Vector
     decision: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What another action is asked about a decision."""
+
+    why_not: Action | None = None
+    make_it: Action | None = None
+
+
+SEARCH_SECONDS: Final = 3.0
+"""How long smaller changes are looked for: what was found by then is shown."""
+QUESTION_LIMIT: Final = 600_000
+"""Of the solver's own units: most questions need a hundredth of it, and some have no end."""
 
 
 @click.command
@@ -56,6 +73,11 @@ class Subject:
     type=click.Choice([action.name.lower() for action in Action]),
     help="What keeps this action's rules from deciding, and what would do.",
 )
+@click.option(
+    "--make-it",
+    type=click.Choice([action.name.lower() for action in Action]),
+    help="The smallest changes of market or clock that would give this action.",
+)
 @common_options
 def command(
     output: Output,
@@ -66,28 +88,61 @@ def command(
     policy_name: str | None,
     what_if: tuple[str, ...],
     why_not: str | None,
+    make_it: str | None,
 ) -> ExitCode:
     """Say why SYMBOL was decided as it was, and why not otherwise.
 
     Each rule, gate, limit and signal is shown with the values compared and by how much they miss.  A decision
     out of the journal is made again from its record, by the policy as it was then; exit code 1 says that it
-    comes out differently.  --policy and --what-if ask what the same facts would decide otherwise.
+    comes out differently.  --policy and --what-if ask what the same facts would decide otherwise; --make-it
+    asks which smallest changes of what market and clock move would: fewest facts first, each decided again.
     """
-    wanted = None if why_not is None else Action[why_not.upper()]
+    if why_not is not None and make_it is not None:
+        raise click.UsageError("--why-not and --make-it are two questions: ask one at a time")
+    asked = Asked(_action(why_not), _action(make_it))
     overrides = what_if_statement(what_if) if what_if else None
     if facts_file is None:
         from adapters.cli.explain_journal import explain_recorded
 
-        return explain_recorded(output, symbol, at, agent, policy_name, overrides, wanted)
+        return explain_recorded(output, symbol, at, agent, policy_name, overrides, asked)
     if at is not None or agent is not None:
         raise click.UsageError("--at and --agent ask a journal: leave them out with --facts")
     subject = decided_from_facts(symbol, facts_file, policy_name or DEFAULT_POLICY, overrides)
-    explanation = explain(subject.policy, subject.lowered, subject.vector, subject.decision, wanted)
+    explanation = explained(subject, asked)
     if output.as_json:
         output.document(explanation.to_json())
     else:
         output.show("\n".join(laid_out(explanation)))
     return ExitCode.OK
+
+
+def _action(word: str | None) -> Action | None:
+    return None if word is None else Action[word.upper()]
+
+
+def explained(subject: Subject, asked: Asked) -> Explanation:
+    """Explain a decision, and find what would have given another action where that is asked."""
+    wanted = asked.why_not if asked.make_it is None else asked.make_it
+    reached = None
+    if wanted is not None and subject.decision.action is not wanted:
+        # Only this question needs the solver, which takes as long to import as all else.
+        from engine.evaluate.solver import Budget
+        from engine.prove.changes import counterfactuals
+
+        until = monotonic() + SEARCH_SECONDS
+        budget = Budget(over=lambda: monotonic() > until, question_limit=QUESTION_LIMIT)
+        reached = counterfactuals(
+            subject.policy, subject.listing, subject.lowered, subject.vector, wanted, budget
+        )
+    return explain(
+        subject.policy,
+        subject.lowered,
+        subject.vector,
+        subject.decision,
+        asked.why_not,
+        make_it=asked.make_it,
+        reached=reached,
+    )
 
 
 def decided_from_facts(
@@ -100,7 +155,7 @@ def decided_from_facts(
     statement = _read_facts(facts_file, symbol)
     vector = fact_vector(policy, lowered, listing, statement, what_if=what_if)
     decision = decide(ReferenceEvaluator(lowered), list(vector.values), vector.situation)
-    return Subject(policy, lowered, vector, decision)
+    return Subject(policy, listing, lowered, vector, decision)
 
 
 def traded_listing(policy: Policy, symbol: str) -> Listing:
@@ -143,12 +198,16 @@ def _bounded(name: str) -> tuple[bytes, str]:
 # --- layout -----------------------------------------------------------------------------------
 
 _LABEL = 9
+_LINE = 90
 _MARKS = {"none": "-", "acted": "+", "concurred": "=", "working": "=", "at_level": "="}
 
 
 def laid_out(explanation: Explanation, followed: Iterable[str] = ()) -> Iterator[str]:
     """Lay an explanation out for people, line by line; ``followed`` are lines on what came of the order."""
     yield _header(explanation)
+    if explanation.make_it is not None:
+        yield from _to(explanation.make_it)
+        return
     if explanation.why_not is None or explanation.rule is not None:
         decider = f"{explanation.rule}: " if explanation.rule is not None else ""
         yield from rows("because", [f"{decider}{explanation.because}"])
@@ -167,14 +226,22 @@ def laid_out(explanation: Explanation, followed: Iterable[str] = ()) -> Iterator
     else:
         asked = {rule.name for rule in explanation.why_not.rules}
         yield from rows("rules", _rules([rule for rule in explanation.rules if rule.name in asked]))
-        changes = "   or   ".join(change.text for change in explanation.why_not.changes)
-        yield from rows(f"to {explanation.why_not.action}", [changes or explanation.why_not.text])
+        yield from _to(explanation.why_not)
     assumed = [fact for fact in explanation.facts if fact.origin == Origin.ASSUMED.value]
     yield from rows("assumed", _named((f"{fact.name} {fact.shown}", fact.because) for fact in assumed))
     if explanation.why_not is None:
         yield from rows("taken as", _named(_taken(explanation)))
         yield from rows("missing", _named(_missing(explanation)))
     yield from rows("note", explanation.notes)
+
+
+def _to(asked: WhyNot | MakeIt) -> Iterator[str]:
+    """Lay out what would do: on one line where that is short, else one below the other."""
+    texts = [change.text for change in asked.changes] or [asked.text]
+    one_line = "   or   ".join(texts)
+    if len(one_line) <= _LINE:
+        texts = [one_line]
+    yield from rows(f"to {asked.action}", [texts[0], *(f"or   {text}" for text in texts[1:])])
 
 
 def _header(explanation: Explanation) -> str:

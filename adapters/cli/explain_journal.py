@@ -10,7 +10,7 @@ from typing import Any
 from adapters.bootstrap import AgentFolder, current_agent, load_named_policy, open_reader
 from adapters.cli import figures as f
 from adapters.cli.documents import event_document, fill_document, order_document
-from adapters.cli.explain import laid_out, rows, traded_listing
+from adapters.cli.explain import Asked, Subject, explained, laid_out, rows, traded_listing
 from adapters.cli.instants import parse_instant
 from adapters.cli.output import ExitCode, Output
 from adapters.journal.reading import ReadJournal
@@ -20,7 +20,6 @@ from engine.language.policy import Policy
 from engine.model import Decision, Fill, WorkingOrder
 from engine.runtime.journal_port import CycleHead, Intent, IntentEvent, StoredDecision
 from engine.runtime.recall import Recalled, recall, suppose, with_limits_counted
-from engine.verbs.explain import explain
 from engine.verbs.record import Layout
 from engine.verbs.replay import ReplayError
 from engine.verbs.statement import Statement
@@ -42,7 +41,7 @@ def explain_recorded(
     agent: str | None,
     policy_name: str | None,
     what_if: Statement | None,
-    why_not: Action | None,
+    asked: Asked,
 ) -> ExitCode:
     """Explain a recorded decision, or what its facts would decide otherwise."""
     at_ms = None if at is None else parse_instant(at, "--at")
@@ -50,11 +49,12 @@ def explain_recorded(
     folder = current_agent(output.state_dir, agent)
     reader = open_reader(folder)
     try:
-        recalled = _recalled(reader, folder, _found(reader, folder, symbol, at_ms), other, what_if, why_not)
+        recalled = _recalled(reader, folder, _found(reader, folder, symbol, at_ms), other, what_if, asked)
         orders = [] if recalled.supposed else _followed(reader, recalled.stored)
     finally:
         reader.close()
-    explanation = explain(recalled.policy, recalled.lowered, recalled.vector, recalled.decision, why_not)
+    subject = Subject(recalled.policy, recalled.listing, recalled.lowered, recalled.vector, recalled.decision)
+    explanation = explained(subject, asked)
     if output.as_json:
         document = explanation.to_json() | {"recorded": _document(recalled, folder, orders)}
         output.document(document)
@@ -63,7 +63,7 @@ def explain_recorded(
             explanation = replace(explanation, limits=())
         lines = [
             *laid_out(explanation, _order_rows(recalled, orders)),
-            *_recorded_rows(recalled, folder, why_not),
+            *_recorded_rows(recalled, folder, asked),
         ]
         output.show("\n".join(lines))
     differs = bool(recalled.replayed.differences) and not recalled.supposed
@@ -97,7 +97,7 @@ def _recalled(
     stored: StoredDecision,
     other: Policy | None,
     what_if: Statement | None,
-    why_not: Action | None,
+    asked: Asked,
 ) -> Recalled:
     """Decide again, and otherwise where that is asked."""
     head = stored.head
@@ -114,7 +114,7 @@ def _recalled(
     if other is not None or what_if is not None:
         listing = None if other is None else traded_listing(other, stored.record.symbol)
         return suppose(reader, recalled, policy=other, listing=listing, what_if=what_if)
-    if why_not is Action.BUY and not recalled.limits_asked:
+    if Action.BUY in (asked.why_not, asked.make_it) and not recalled.limits_asked:
         return with_limits_counted(reader, recalled)
     return recalled
 
@@ -178,9 +178,9 @@ def _story(order: Followed, symbol: str) -> Iterator[str]:
         yield f"of {symbol} the rest is open still"
 
 
-def _recorded_rows(recalled: Recalled, folder: AgentFolder, why_not: Action | None) -> Iterator[str]:
+def _recorded_rows(recalled: Recalled, folder: AgentFolder, asked: Asked) -> Iterator[str]:
     record, head = recalled.stored.record, recalled.stored.head
-    if not recalled.limits_asked and why_not is None:
+    if not recalled.limits_asked and asked == Asked():
         yield from rows("limits", ["not asked: nothing wanted to buy"])
     was = f"{_told(record.decision, record.layout)} in cycle {head.cycle} of agent {folder.path.name}"
     differences = ", ".join(name.replace("_", " ") for name in recalled.replayed.differences)

@@ -7,7 +7,7 @@ words and numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -41,10 +41,12 @@ from engine.units import (
 )
 from engine.verbs.decide import decide
 from engine.verbs.explanation import (
+    Counterfactuals,
     Explanation,
     FactView,
     GateView,
     LimitView,
+    MakeIt,
     OrderView,
     RuleView,
     SignalView,
@@ -56,7 +58,6 @@ from engine.verbs.numbers import decimal, plain, shown
 from engine.verbs.reading import TRUTH_WORDS, Reading
 from engine.verbs.terms import slots_of_node, slots_of_term
 from engine.verbs.vector import Vector
-from engine.verbs.why_not import nearest_changes
 
 _CENTS: Final = GRID_PER_UNIT[Measure.MONEY]
 
@@ -67,9 +68,17 @@ def explain(
     vector: Vector,
     decision: Decision,
     why_not: Action | None = None,
+    *,
+    make_it: Action | None = None,
+    reached: Counterfactuals | None = None,
 ) -> Explanation:
-    """Explain a decision made on ``vector``; ``why_not`` asks for another action's failing leaves."""
-    return _Explainer(policy, lowered, vector, decision).explanation(why_not)
+    """Explain a decision made on ``vector``.
+
+    ``why_not`` asks for another action's failing leaves, ``make_it`` only for what would give an action;
+    ``reached`` is what would (``engine.prove.changes`` finds it).
+    """
+    reached = reached or Counterfactuals()
+    return _Explainer(policy, lowered, vector, decision).explanation(why_not, make_it, reached)
 
 
 def _instant(at_ms: int | None) -> str | None:
@@ -80,7 +89,7 @@ def _instant(at_ms: int | None) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trial:
+class Trial:
     """An entry tried on its own facts: the exit that would stand after it."""
 
     truth: int
@@ -88,31 +97,34 @@ class _Trial:
     after: list[float]
 
 
-class _Watched(ReferenceEvaluator):
+class Watched(ReferenceEvaluator):
     """Notes the exits that entries are tried against while a decision is made."""
 
     def __init__(self, policy: LoweredPolicy) -> None:
+        """Begin without trials."""
         super().__init__(policy)
-        self.trials: dict[str, _Trial] = {}
+        self.trials: dict[str, Trial] = {}
         self._entry = -1
 
     def verdict(
         self, values: list[float], stated: int = 0, would_exit: int = 0, would_exit_unknown: int = 0
     ) -> Verdict:
+        """Remember the winner: the entry that is tried next."""
         found = super().verdict(values, stated, would_exit, would_exit_unknown)
         self._entry = found.winner
         return found
 
     def standing_exit(self, values: list[float], stated: int = 0) -> tuple[int, int]:
+        """Note a trial that fails, by the entry's rule."""
         truth, rule = super().standing_exit(values, stated)
         if truth != Truth.FALSE:
-            self.trials[self.policy.rules[self._entry].name] = _Trial(truth, rule, list(values))
+            self.trials[self.policy.rules[self._entry].name] = Trial(truth, rule, list(values))
         return truth, rule
 
 
-def _trials(reading: Reading) -> Mapping[str, _Trial]:
+def _trials(reading: Reading) -> Mapping[str, Trial]:
     """Decide again, watching, and return the trials that failed by the entry's rule."""
-    watched = _Watched(reading.lowered)
+    watched = Watched(reading.lowered)
     decide(watched, list(reading.vector.values), reading.vector.situation)
     return watched.trials
 
@@ -127,7 +139,9 @@ class _Explainer:
         self.trials = _trials(self.reading)
         self.then = {rule.name: rule.then_text for rule in policy.rules}
 
-    def explanation(self, why_not: Action | None) -> Explanation:
+    def explanation(
+        self, why_not: Action | None, make_it: Action | None, reached: Counterfactuals
+    ) -> Explanation:
         lowered, decision = self.lowered, self.decision
         return Explanation(
             symbol=decision.symbol,
@@ -148,7 +162,8 @@ class _Explainer:
             signals=tuple(self._signals()),
             facts=tuple(self._facts()),
             notes=(*self.vector.notes, *(problem.message for problem in self.vector.problems)),
-            why_not=None if why_not is None else self._why_not(why_not),
+            why_not=None if why_not is None else self._why_not(why_not, reached),
+            make_it=None if make_it is None else self._make_it(make_it, reached),
         )
 
     def _summary(self) -> str:
@@ -531,29 +546,23 @@ class _Explainer:
 
     # --- why not ------------------------------------------------------------------------------
 
-    def _why_not(self, action: Action) -> WhyNot:
-        word = action.name.lower()
-        decided = self.decision.action is action
-        rules = [
+    def _why_not(self, action: Action, reached: Counterfactuals) -> WhyNot:
+        asked = self._make_it(action, reached)
+        rules = tuple(
             self._why_not_rule(index)
             for index, rule in enumerate(self.lowered.rules)
             if rule.action is action
-        ]
-        changes = () if decided else nearest_changes(self.reading, self.decision, action)
-        text = ""
-        if decided:
-            text = f"the decision is {word}"
-        elif not rules:
-            text = f"no rule of the policy proposes to {word} {self.decision.symbol}"
-        elif not changes:
-            text = "no change of one fact would do" + self._common(rules)
-        return WhyNot(word, decided, tuple(rules), changes, text)
+        )
+        return WhyNot(asked.action, asked.decided, rules, asked.changes, asked.text)
 
-    def _common(self, rules: Sequence[WhyNotRule]) -> str:
-        """Return what keeps every one of some rules from matching."""
-        texts = [[leaf.text for leaf in rule.unmet] for rule in rules]
-        common = [text for text in texts[0] if all(text in others for others in texts)]
-        return f"; what stops all of these rules: {'; '.join(common)}" if common else ""
+    def _make_it(self, action: Action, reached: Counterfactuals) -> MakeIt:
+        word = action.name.lower()
+        if self.decision.action is action:
+            return MakeIt(word, True, (), f"the decision is {word}")
+        text = reached.text
+        if not reached.changes and all(rule.action is not action for rule in self.lowered.rules):
+            text = f"no rule of the policy proposes to {word} {self.decision.symbol}"
+        return MakeIt(word, False, reached.changes, text)
 
     def _why_not_rule(self, index: int) -> WhyNotRule:
         rule = self.lowered.rules[index]

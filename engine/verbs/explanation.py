@@ -146,11 +146,50 @@ class OrderView:
 
 
 @dataclass(frozen=True, slots=True)
+class MovedFact:
+    """A fact that a change gives another value; ``follows`` where it only follows from others."""
+
+    fact: str
+    unit: str
+    before: Plain
+    after: Plain
+    before_shown: str
+    shown: str
+    follows: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeView:
-    """A change of one fact that would make the decision the one asked for; decided again, not guessed."""
+    """A smallest change of what market and clock move that would give the action; decided, not guessed.
+
+    ``fact`` and ``value`` are of the first fact in ``text``; ``rule`` would then decide.  ``distance`` is the
+    sum of changes over typical scales, ``groups`` how many facts move on their own.
+    """
 
     fact: str
     value: Plain
+    text: str
+    rule: str | None = None
+    groups: int = 1
+    distance: float = 0.0
+    facts: tuple[MovedFact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactuals:
+    """What would have given an action; ``text`` says why where nothing would."""
+
+    changes: tuple[ChangeView, ...] = ()
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MakeIt:
+    """What would make the decision ``action``."""
+
+    action: str
+    decided: bool  # it is
+    changes: tuple[ChangeView, ...]
     text: str
 
 
@@ -197,6 +236,7 @@ class Explanation:
     facts: tuple[FactView, ...]
     notes: tuple[str, ...]
     why_not: WhyNot | None = None
+    make_it: MakeIt | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``--json`` prints: schema explain-v1."""

@@ -72,6 +72,9 @@ GOLDEN: dict[str, tuple[str, tuple[str, ...]]] = {
         HELD,
         ("--what-if", "trend.confidence=57%", "--what-if", "rsi=75", "--why-not", "sell"),
     ),
+    "make-it-sell": (HELD, ("--make-it", "sell")),
+    "make-it-buy-later": (FLAT, ("--make-it", "buy", "--what-if", "since_order=252s", "--what-if", "rsi=36")),
+    "make-it-what-it-is": (FLAT, ("--make-it", "buy")),
     "nothing-known": ("facts: {}\n", ()),
 }
 
@@ -99,12 +102,19 @@ def test_the_doge_buy_of_the_old_agent() -> None:
     assert re.search(
         r"- overbought-exit +held is false; rsi 51\.30 > 80 is false, short by 28\.71", found.output
     )
-    assert "what stops all of these rules: held is false" in found.output
+    assert "to sell  nothing that the market or the clock does would sell it: not held" in found.output
 
 
 @pytest.mark.wheel
 @pytest.mark.parametrize(
-    "arguments", [(), ("--why-not", "sell"), ("--why-not", "hold", "--what-if", "rsi=unknown")]
+    "arguments",
+    [
+        (),
+        ("--why-not", "sell"),
+        ("--why-not", "hold", "--what-if", "rsi=unknown"),
+        ("--make-it", "sell"),
+        ("--make-it", "hold"),
+    ],
 )
 def test_the_json_is_in_its_schema(arguments: tuple[str, ...]) -> None:
     """``--json`` prints what explain-v1 says."""
@@ -147,6 +157,7 @@ def test_an_override_of_an_input_of_a_stated_signal_says_so() -> None:
         (FLAT, (), "DOGE", ExitCode.NOT_FOUND, "does not trade 'DOGE': did you mean DOGE-USD?"),
         (FLAT, (), "ETH-USD", ExitCode.NOT_FOUND, "does not trade 'ETH-USD'"),
         (FLAT, (), "BTC-USD", ExitCode.CONFIGURATION, "these facts are of 'DOGE-USD'"),
+        (FLAT, ("--make-it", "buy", "--why-not", "sell"), "DOGE-USD", ExitCode.USAGE, "ask one at a time"),
         (FLAT, ("--what-if", "rsi"), "DOGE-USD", ExitCode.CONFIGURATION, "'rsi' is not NAME=VALUE"),
         (FLAT, ("--what-if", "rsi=81%"), "DOGE-USD", ExitCode.CONFIGURATION, "--what-if:1:5: error[unit]"),
         (FLAT, ("--policy", "no-such"), "DOGE-USD", ExitCode.NOT_FOUND, "shipped policies: "),
@@ -193,7 +204,16 @@ def test_as_a_process_it_reads_a_file_and_loads_nothing_large(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in text
     assert "crypto-dip-entry" in text
-    large = ("numpy", "pandas", "pyarrow", "sqlalchemy", "exchange_calendars", "rich", "durable_rules_engine")
+    large = (
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "sqlalchemy",
+        "exchange_calendars",
+        "rich",
+        "durable_rules_engine",
+        "z3",
+    )
     assert [name for name in loaded.split() if name in large] == []
 
 

@@ -15,10 +15,12 @@ import policies
 import schemas
 from engine.codes import Action, Disposition
 from engine.evaluate.reference import ReferenceEvaluator
+from engine.evaluate.solver import Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower
 from engine.language.policy import Policy
 from engine.language.source import load_document
+from engine.prove.changes import counterfactuals
 from engine.verbs.decide import decide
 from engine.verbs.explain import explain
 from engine.verbs.explanation import Explanation
@@ -49,7 +51,10 @@ def explained(
     overrides = what_if_statement(what_if) if what_if else None
     vector = fact_vector(loaded, lowered, listing, statement, what_if=overrides)
     decision = decide(ReferenceEvaluator(lowered), list(vector.values), vector.situation)
-    return explain(loaded, lowered, vector, decision, why_not)
+    reached = None
+    if why_not is not None and why_not is not decision.action:
+        reached = counterfactuals(loaded, listing, lowered, vector, why_not, Budget())
+    return explain(loaded, lowered, vector, decision, why_not, reached=reached)
 
 
 def texts(explanation: Explanation) -> dict[str, str]:
@@ -180,9 +185,7 @@ assumed: {equity: 100000 USD, ask: 0.1601 USD}
     )
     assert by_name["overbought-exit"].unmet[-1].text == "rsi 51.30 > 80 is false, short by 28.71"
     assert found.why_not.changes == ()
-    assert (
-        found.why_not.text == "no change of one fact would do; what stops all of these rules: held is false"
-    )
+    assert found.why_not.text == "nothing that the market or the clock does would sell it: not held"
     assert found.signals[0].disposition == "not_adopted"
 
 
@@ -200,7 +203,10 @@ facts:
     assert found.action == "hold"
     assert found.position == "held, 1200.00 USD, 120 % of target"
     assert found.why_not is not None
-    assert [change.text for change in found.why_not.changes] == ["enhanced.confidence +4 %", "rsi +3.71"]
+    assert [change.text for change in found.why_not.changes] == [
+        "enhanced.confidence +4 % (to 61 %)",
+        "rsi +3.71 (to 55.01)",
+    ]
 
 
 def test_the_same_indicators_with_a_position_sell_by_the_defaults_own_votes() -> None:
@@ -232,17 +238,16 @@ def test_why_not_what_was_decided_or_what_no_rule_proposes() -> None:
     same = explained(FLAT, why_not=Action.BUY).why_not
     assert same is not None
     assert (same.decided, same.text, same.changes) == (True, "the decision is buy", ())
-    facts = "facts: {held: true, gain: -20%, price: 0.16 USD}"
-    none = explained(facts, policy="default", why_not=Action.HOLD).why_not
+    none = explained("facts: {}", policy=LEGACY, symbol="SPY", why_not=Action.BUY).why_not
     assert none is not None
-    assert none.text == "no rule of the policy proposes to hold DOGE-USD"
+    assert none.text.startswith("nothing that the market or the clock does would buy it")
 
 
 def test_a_change_may_open_a_gate() -> None:
     """Where a gate is all that is in the way, the change is the gate's fact."""
     found = explained(FLAT, "since_order=252s", why_not=Action.BUY).why_not
     assert found is not None
-    assert [change.text for change in found.changes] == ["since_order +48s"]
+    assert [change.text for change in found.changes] == ["48s more (since_order 5m)"]
     closed = explained(HELD, "gain=-9%", "session=closed", why_not=Action.SELL).why_not
     assert closed is not None
     assert [change.text for change in closed.changes] == ["session regular"]
@@ -309,24 +314,30 @@ def test_what_is_said_agrees_with_what_was_decided(lines: Sequence[str], action:
 
 @given(lines=facts_files(), action=st.sampled_from([Action.BUY, Action.SELL]))
 def test_each_change_makes_the_action(lines: Sequence[str], action: Action) -> None:
-    """Stated as an override, each of the nearest changes makes the decision the one asked for."""
+    """Stated as overrides, the facts of each change make the decision the one asked for."""
     text = "\n".join(["facts:", *lines, "  held_for: 0s"])
     found = explained(text, why_not=action).why_not
     assert found is not None
     for change in found.changes:
-        if change.fact in ("price", "ask", "position_value", "equity"):
-            continue  # what follows from these follows in proportion there, to the last step here
-        written = _written(change.fact, change.value)
-        assert explained(text, f"{change.fact}={written}").action == action.name.lower(), change
+        stated = [f"{one.fact}={_written(one.fact, one.after)}" for one in change.facts if one.fact != "bid"]
+        assert explained(text, *stated).action == action.name.lower(), change
+
+
+_RATIOS = ("gain", "peak_gain", "drawdown", "weight", "trend.confidence")
+_MONEY = ("price", "ask", "equity", "cash", "target", "position_value")
 
 
 def _written(fact: str, value: object) -> str:
     """Return a value as a facts file has it."""
-    if fact in ("gain", "trend.confidence"):
-        assert isinstance(value, float)
+    if isinstance(value, str):
+        return value
+    assert isinstance(value, float)
+    if fact in _RATIOS:
         return f"{value * 100:.2f}%"
-    if fact.startswith("since_"):
+    if fact.startswith(("since_", "held_for")):
         return f"{value:.0f}s"
-    if fact in ("fast", "slow", "prev(fast)", "prev(slow)"):
-        return f"{value:.8f} USD"
+    if fact in _MONEY or fact.removeprefix("prev(").startswith(("fast", "slow")):
+        return (
+            f"{value:.8f} USD" if fact not in ("equity", "target", "position_value") else f"{value:.2f} USD"
+        )
     return str(value)
