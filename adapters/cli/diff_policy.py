@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from adapters.bootstrap import load_named_policy
+from adapters.cli.diff_on import History, history, history_document, history_lines
 from adapters.cli.listed import wrapped
 from adapters.cli.output import ExitCode, Output, common_options
 
@@ -31,13 +32,25 @@ BUDGET_SECONDS: Final = 60.0
     metavar="SECONDS",
     help=f"The time there is; what it leaves undecided is said [{BUDGET_SECONDS:g}].",
 )
+@click.option(
+    "--on",
+    metavar="JOURNAL|bars:GLOB",
+    help="Also what history would have been: an agent's name, a journal's file, or files of bars.",
+)
+@click.option(
+    "--cycles", type=click.IntRange(1), help="How many cycles --on bars: runs [until the bars end]."
+)
 @common_options
-def command(output: Output, old_name: str, new_name: str, budget_seconds: float) -> ExitCode:
+def command(
+    output: Output, old_name: str, new_name: str, budget_seconds: float, on: str | None, cycles: int | None
+) -> ExitCode:
     """Compare what the policies OLD and NEW (files, or names of shipped ones) decide.
 
     Either it is proved that they decide alike, or the regions are shown where they do not, each with an
     example on which both were run. Ends with 0 if they decide alike, else with 1, also if that is undecided.
     """
+    if cycles is not None and not (on or "").startswith("bars:"):
+        raise click.UsageError("--cycles goes with --on bars:GLOB")
     old, new = load_named_policy(old_name), load_named_policy(new_name)
     old.required(), new.required()
     from engine.evaluate.solver import Budget  # z3 takes longer to load than a policy
@@ -46,17 +59,18 @@ def command(output: Output, old_name: str, new_name: str, budget_seconds: float)
     until = time.monotonic() + budget_seconds
     budget = Budget(over=lambda: time.monotonic() > until)
     found = compare(old.required(), new.required(), old.lowered, new.lowered, budget)
+    past = None if on is None else history(on, old.required(), new.required(), output.state_dir, cycles)
     if output.as_json:
-        output.document(document(found))
+        output.document(document(found, past))
     else:
-        output.show("\n".join(listing(found)))
+        output.show("\n".join(listing(found, past)))
     return ExitCode.OK if found.equal else ExitCode.FINDING
 
 
 # --- text -------------------------------------------------------------------------------------
 
 
-def listing(found: PolicyDifference) -> Iterator[str]:
+def listing(found: PolicyDifference, past: History | None = None) -> Iterator[str]:
     """Lay the comparison out for people."""
     yield f"OLD  {_title(found.old)}"
     yield f"NEW  {_title(found.new)}"
@@ -70,6 +84,9 @@ def listing(found: PolicyDifference) -> Iterator[str]:
         yield ""
         yield "also said differently"
         yield from (f"  {line}" for line in found.beside)
+    if past is not None:
+        yield ""
+        yield from history_lines(past)
     yield ""
     yield verdict(found)
 
@@ -108,8 +125,8 @@ def _summary(group: GroupDifference) -> str:
         return what if not group.places else f"decided differently; {what}"
     if group.equal is None:
         return "undecided"
-    count = len(group.places)
-    where = f"in {count} region{'s' if count != 1 else ''}"
+    count = sum(bool(place.conditions) for place in group.places)
+    where = f"in {count} region{'s' if count != 1 else ''}" if count else "somewhere"
     return (
         f"decided differently {where}, proved to be all"
         if group.complete
@@ -127,7 +144,7 @@ def outcome_words(outcome: OutcomeView) -> str:
 # --- json -------------------------------------------------------------------------------------
 
 
-def document(found: PolicyDifference) -> dict[str, Any]:
+def document(found: PolicyDifference, past: History | None = None) -> dict[str, Any]:
     """Return what ``--json`` prints."""
     return {
         "schema": SCHEMA,
@@ -148,6 +165,7 @@ def document(found: PolicyDifference) -> dict[str, Any]:
             for group in found.groups
         ],
         "beside": list(found.beside),
+        "history": None if past is None else history_document(past),
     }
 
 

@@ -178,7 +178,10 @@ def _atom_words(policy: LoweredPolicy, atom: int, truth: Truth) -> str:
     origin = _origin(policy, atom)
     holds = truth is Truth.TRUE
     if origin is SlotOrigin.ONCE:
-        return policy.atoms[atom].text.replace(":", "" if holds else " not")
+        left = policy.atoms[atom].left
+        assert isinstance(left, FactTerm), "once is a fact"
+        rule = policy.slots[left.slot].name.removeprefix("once.")
+        return f"once of {rule} {'used up' if holds else 'not used up'}"
     (text,) = region.conditions(policy, [region.Literal(atom, holds)])
     return f"{text} to entries" if origin is SlotOrigin.ENTRY_SIGNAL else text
 

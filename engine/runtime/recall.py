@@ -34,9 +34,12 @@ class Recalled:
     limits_asked: bool = True  # what limits have used is known: a buy was sized, or it was counted now
 
 
-def recall(stored: StoredDecision) -> Recalled:
-    """Decide a record again.  Raises ReplayError, JournalError: see ``JournalReplayer.replay``."""
-    replayer = JournalReplayer()
+def recall(stored: StoredDecision, replayer: JournalReplayer | None = None) -> Recalled:
+    """Decide a record again; of many, one ``replayer`` reads each policy once.
+
+    Raises ReplayError, JournalError: see ``JournalReplayer.replay``.
+    """
+    replayer = replayer or JournalReplayer()
     replayed = replayer.replay(stored.head, stored.record)
     return Recalled(
         stored,

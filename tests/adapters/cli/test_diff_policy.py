@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.cli.running import ROOT, document, tradectl
+from adapters.bootstrap import current_agent, open_reader
+from adapters.cli.output import state_directory
+from engine.codes import Action
+from tests.adapters.cli.running import AGENT, QUICK, ROOT, document, tradectl
 
 DIP = ROOT / "docs" / "how-to" / "dip.yaml"
 
@@ -108,3 +111,73 @@ def test_a_policy_that_is_not_there() -> None:
     result = tradectl("diff-policy", str(DIP), "nowhere")
     assert result.exit_code == 3
     assert "nowhere" in result.stderr
+
+
+# --- history ----------------------------------------------------------------------------------
+
+
+def test_on_a_journal(tmp_path: Path) -> None:
+    """Every decision that would have been different, and none of the others."""
+    assert tradectl("run", "--policy", QUICK, "--cycles", "60").exit_code == 0
+    text = Path(QUICK).read_text("utf-8")
+    other = tmp_path / "slower.yaml"
+    other.write_text(text.replace("held_for >= 2m", "held_for >= 4m"), "utf-8")
+    read = document(tradectl("diff-policy", QUICK, str(other), "--on", AGENT, "--json"), "diff-policy-v1")
+    history = read["history"]
+    assert history["decisions"] == 120
+    assert history["ledgers"] is None
+    reader = open_reader(current_agent(state_directory(None), AGENT))
+    sold = [
+        (record.symbol, cycle.head.cycle)
+        for cycle in reader.cycles()
+        for record in cycle.decisions
+        if record.decision.action is Action.SELL and record.decision.order is not None
+    ]
+    reader.close()
+    assert [(one["symbol"], one["cycle"]) for one in history["different"]] == sold
+    for one in history["different"]:
+        assert (one["old"]["rule"], one["old"]["action"], one["new"]["action"]) == ("out", "sell", "hold")
+        assert one["worth"] is not None
+        assert one["old"]["quantity"] > 0
+
+
+def test_on_a_journal_of_the_same(tmp_path: Path) -> None:
+    """A policy said otherwise would have decided nothing differently; a journal's file does, too."""
+    assert tradectl("run", "--policy", QUICK, "--cycles", "20").exit_code == 0
+    other = tmp_path / "alike.yaml"
+    other.write_text(Path(QUICK).read_text("utf-8").replace("out:", "leave:"), "utf-8")
+    journal = current_agent(state_directory(None), AGENT).journal
+    result = tradectl("diff-policy", QUICK, str(other), "--on", str(journal))
+    assert result.exit_code == 0, result.output
+    assert "none would have been different" in result.stdout
+
+
+def test_on_bars_both_are_run(tmp_path: Path) -> None:
+    """Both ledgers stand beside each other; nothing of the runs is left behind."""
+    bars = tmp_path / "btc-usd_test_1m.csv"
+    rows = ["ts_utc,open,high,low,close,volume"]
+    for minute in range(90):
+        close = 100 + minute % 7
+        time = f"2024-01-02T{minute // 60:02d}:{minute % 60:02d}:00Z"
+        rows.append(f"{time},{close},{close + 1},{close - 1},{close},5")
+    bars.write_text("\n".join(rows) + "\n", "utf-8")
+    text = Path(QUICK).read_text("utf-8").replace("drawdown > 0.03%", "drawdown > 50%")
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(text, "utf-8")
+    new.write_text(text.replace("held_for >= 2m", "held_for >= 9m"), "utf-8")
+    result = tradectl("diff-policy", str(old), str(new), "--on", f"bars:{bars}", "--json")
+    assert result.exit_code == 1, result.output
+    history = document(result, "diff-policy-v1")["history"]
+    assert history["ledgers"]["old"]["cycles"] == history["ledgers"]["new"]["cycles"] > 60
+    assert history["ledgers"]["old"]["orders"] > history["ledgers"]["new"]["orders"] > 0
+    assert history["ledgers"]["old"]["fees"] > history["ledgers"]["new"]["fees"]
+    assert history["different"]
+    assert not (state_directory(None) / "agents").exists()
+
+
+def test_on_nothing(tmp_path: Path) -> None:
+    """An agent that is not there, and cycles without bars, are told."""
+    result = tradectl("diff-policy", str(DIP), str(DIP), "--on", "nobody")
+    assert result.exit_code == 3
+    assert "nobody" in result.stderr
+    assert tradectl("diff-policy", str(DIP), str(DIP), "--cycles", "3").exit_code == 2
