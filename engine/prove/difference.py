@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from engine.codes import Action
 from engine.errors import PolicyError
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms, entry_key, fact_values
+from engine.evaluate.smt import PolicyTerms, entry_key, fact_values, slot_range
 from engine.evaluate.solver import (
     Answer,
     Budget,
@@ -49,6 +49,8 @@ from engine.verbs.decide import Situation, decide
 SAMPLES: Final = 120
 _CENTS: Final = 100
 _PLENTY: Final = 10**9 * MONEY_SCALE
+_SMALL: Final = 2**50  # steps
+_FIRM: Final = Fraction(499, 1000)  # of a step: no fact lies on the edge of its rounding
 _SCOPES: Final = tuple(LimitScope)  # from the narrowest
 _HALF_A_CENT: Final = MONEY_SCALE // _CENTS // 2
 _STEP: Final = Decimal("0.00000001")
@@ -497,7 +499,8 @@ class Asked:
         sides = (self.old, self.new)
         sent = every(terms.sent(index) for terms in sides for index in terms.would_exit)
         untried = negation(some(self.bits))
-        firm, exact, usual = snapshot.firm, snapshot.exact, list(self._usual())
+        firm, exact, usual = [*snapshot.firm, *self._small()], snapshot.exact, list(self._usual())
+        yield (*firm, *usual, *self._anchored(), untried, sent, acting)
         yield (*firm, *usual, untried, sent, acting)
         yield (*firm, *exact, untried, sent, acting)
         yield (*firm, *usual, *exact, sent, acting)
@@ -510,19 +513,47 @@ class Asked:
         bits = [bit for terms in (self.old, self.new) for bit in terms.would_exit.values()]
         return bits + [bit for terms in (self.old, self.new) for bit in terms.would_exit_unknown.values()]
 
+    def _small(self) -> Iterator[Formula]:
+        """Yield that facts are numbers whose neighbours on the grid a float can tell from them."""
+        for variable in self.variant.snapshot.variables.values():
+            low, high = slot_range(variable.slot)
+            if variable.slot.steps_per_unit and max(-low, high) > _SMALL:
+                yield every((variable.value >= -_SMALL, variable.value <= _SMALL))
+
     def _usual(self) -> Iterator[Formula]:
-        """Yield that amounts are of a usual size, so that no order is too small to be made."""
+        """Yield that amounts and the spread are of a usual size, so that no order is too small to be made."""
+        find = self.variant.snapshot.find
         for name, least, most in _USUAL:
-            if found := self.variant.snapshot.find(name):
+            if found := find(name):
                 k = found.slot.steps_per_unit
                 yield implies(found.known, every((found.value >= least * k, found.value <= most * k)))
-        held, worth = self.variant.held, self.variant.snapshot.find("position_value")
-        owned = self.variant.snapshot.find("position_qty")
+        ask, bid = find("ask"), find("bid")
+        if ask and bid and ask.slot.steps_per_unit == bid.slot.steps_per_unit:
+            yield implies(every((ask.known, bid.known)), ask.value * 100 <= bid.value * 101)
+        worth, owned, held = find("position_value"), find("position_qty"), self.variant.held
         if worth and owned:
-            yield implies(
-                held, every((worth.value >= 1000 * _CENTS, owned.value >= owned.slot.steps_per_unit))
-            )
+            something = worth.value >= 1000 * _CENTS, owned.value >= owned.slot.steps_per_unit
+            yield implies(held, every(something))
             yield implies(negation(held), every((worth.value == 0, owned.value == 0)))
+
+    def _anchored(self) -> Iterator[Formula]:
+        """Yield the relations of a position's facts, linear because ten are held that were bought at 100."""
+        find, held = self.variant.snapshot.find, self.variant.held
+        for name, value in (("position_qty", 10), ("entry_price", 100), ("last_entry_price", 100)):
+            if found := find(name):
+                yield implies(held, found.value == value * found.slot.steps_per_unit)
+        for name, of, factor, less in (
+            ("position_value", "price", Fraction(10), 0),
+            ("gain", "price", Fraction(1, 100), 1),
+            ("peak_gain", "peak_price", Fraction(1, 100), 1),
+        ):
+            fact, price = find(name), find(of)
+            if fact and price:
+                k, m = fact.slot.steps_per_unit, price.slot.steps_per_unit
+                exact = as_real(price.value) * as_real(factor * k / m) - as_real(less * k)
+                band = as_real(_FIRM)
+                near = as_real(fact.value) <= exact + band, as_real(fact.value) >= exact - band
+                yield implies(held, every(near))
 
     def values(self, model: Model) -> list[float]:
         """Return a model's fact vector, in the common table."""
