@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.solver import Budget, Formula, every, negation
+from engine.evaluate.solver import Budget, Formula, begin_anew, every, negation
 from engine.language.policy import Policy
 from engine.lowered import Comparison, ConstantTerm, FactTerm, LoweredPolicy, NodeKind
 from engine.prove.case_text import WrittenCase, case_name
@@ -23,6 +23,7 @@ _BEATEN = (Disposition.OUTRANKED, Disposition.CONCURRED)
 
 def generated(policy: Policy, lowered: Mapping[str, LoweredPolicy], budget: Budget) -> list[WrittenCase]:
     """Return cases for all variants of a policy; what variants have in common is written once."""
+    begin_anew()
     cases: dict[str, WrittenCase] = {}
     for variant in variants_of(policy, lowered, budget):
         for case in _of_variant(variant, cases):
