@@ -57,7 +57,7 @@ def command(
     from engine.prove.compared import compare
 
     until = time.monotonic() + budget_seconds
-    budget = Budget(over=lambda: time.monotonic() > until)
+    budget = Budget(lambda: time.monotonic() > until, lambda: until - time.monotonic())
     found = compare(old.required(), new.required(), old.lowered, new.lowered, budget)
     past = None if on is None else history(on, old.required(), new.required(), output.state_dir, cycles)
     if output.as_json:

@@ -63,7 +63,8 @@ def command(
     from engine.prove.policy_map import map_policy
 
     until = time.monotonic() + budget_seconds
-    mapped = map_policy(policy, loaded.lowered, Budget(over=lambda: time.monotonic() > until), scope)
+    budget = Budget(lambda: time.monotonic() > until, lambda: until - time.monotonic())
+    mapped = map_policy(policy, loaded.lowered, budget, scope)
     if page is not None:
         from adapters.cli.map_html import html_page
 

@@ -26,7 +26,7 @@ from tests.situations import MINIMUM, random_facts, random_situation
 from tests.strategies import Case, Shape, random_case, random_policy
 
 LONG = os.environ.get("TRADECTL_HYPOTHESIS") == "long"
-FACTS = 100_000 if LONG else 1_000
+FACTS = 100_000 if LONG else 400
 """Random facts for each shipped policy."""
 RANDOM_POLICIES = 400 if LONG else 24
 
