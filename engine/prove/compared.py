@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from engine.codes import Action, Disposition, Truth
 from engine.errors import TradectlError
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Answer, Budget, Formula, Model, every, negation, some
+from engine.evaluate.solver import Answer, Budget, Formula, Model, begin_anew, every, negation, some
 from engine.language.expression import decimal_text, duration_text, literal_text
 from engine.language.policy import Policy
 from engine.language.source import load_document
@@ -114,6 +114,7 @@ def compare(
     budget: Budget,
 ) -> PolicyDifference:
     """Compare two policies."""
+    begin_anew()
     before, after = ([listing.symbol for listing in policy.traded] for policy in (old, new))
     groups = tuple(_group(pair, budget) for pair in _alike(pairs(old, new, old_forms, new_forms, budget)))
     return PolicyDifference(

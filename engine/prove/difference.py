@@ -26,6 +26,7 @@ from engine.evaluate.solver import (
     Formula,
     Model,
     as_real,
+    begin_anew,
     boolean,
     every,
     implies,
@@ -80,6 +81,7 @@ def equal(old: Policy, new: Policy, budget: Budget) -> bool | None:
         forms = lower_all(old), lower_all(new)
     except PolicyError:
         return None
+    begin_anew()
     answer: bool | None = True
     for pair in pairs(old, new, *forms, budget):
         found = pair.equal()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from engine.codes import Action
-from engine.evaluate.solver import Budget
+from engine.evaluate.solver import Budget, begin_anew
 from engine.evaluate.verdict import WOULD_EXIT
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy
@@ -90,6 +90,7 @@ def map_policy(
     policy: Policy, lowered: Mapping[str, LoweredPolicy], budget: Budget, scope: str = ""
 ) -> PolicyMap:
     """Return the regions of a policy; ``scope``, a class or a symbol, leaves the others out."""
+    begin_anew()
     listings = [one for one in policy.traded if scope in ("", one.symbol, one.asset_class)]
     maps = tuple(
         _mapped(policy, members, lowered[members[0].symbol], budget) for members in _alike(listings, lowered)
