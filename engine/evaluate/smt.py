@@ -79,6 +79,9 @@ _EPISODE: Final = frozenset(
 )
 """Facts that are known only while something is held."""
 _UNBOUNDED: Final = 10**12
+_AVERAGES: Final = frozenset({"sma", "ema", "wma", "highest", "lowest"})
+"""Functions whose values lie among those of their input."""
+_MOST_PRICE: Final = 10**9  # of what is computed from prices: a hundred times the largest
 _FLOAT_ERROR: Final = Fraction(1, 2**49)
 """Of float64 arithmetic, relative to the largest number in it: a few operations of 2^-53 each."""
 _CONFIDENCE: Final = 1  # of the five fields of a signal
@@ -136,13 +139,15 @@ class Snapshot:
     """
 
     whole = True
-    """Computed numbers are whole steps of their grid; without that they are anything within their rounding."""
+    """Computed numbers are whole steps of their grid; without that they are anything within rounding."""
 
     def __init__(self, name: str = "", *, anything_unknown: bool = False) -> None:
         """Begin without facts; ``name`` tells the variables of several snapshots apart."""
         self.name = name
         self.anything_unknown = anything_unknown
         self.constraints: list[Formula] = []
+        self.common: list[Formula] = []  # of the constraints those that are about facts
+        self.definitions: dict[int, tuple[Number | Formula, list[Formula]]] = {}
         self.exact: list[Formula] = []  # what products and quotients are
         self.firm: list[Formula] = []  # no computed number lies on the edge of its rounding
         self.variables: dict[object, Variable] = {}
@@ -167,6 +172,14 @@ class Snapshot:
         """Return the variable of a fact of the vocabulary, if something reads it."""
         return self._named.get(name)
 
+    def define(self, helping: Number | Formula, *formulas: Formula) -> None:
+        """Say what a helping variable stands for: of no concern to what does not mention it.
+
+        Whatever the facts are, some value of the variable makes the formulas true.
+        """
+        self.constraints += formulas
+        self.definitions.setdefault(helping.get_id(), (helping, []))[1].extend(formulas)
+
     def fresh(self, kind: str) -> str:
         """Return a new name for a helping variable."""
         self._fresh += 1
@@ -181,7 +194,7 @@ class Snapshot:
         if slot.name in _EPISODE:
             held = self.variable(FactSlot("held", Measure.BOOLEAN, 0, SlotOrigin.VOCABULARY))
             there = every((held.known, held.value))
-            self.constraints.append(implies(known, there) if self.anything_unknown else same(known, there))
+            self._always(implies(known, there) if self.anything_unknown else same(known, there))
         return known
 
     def _value(self, slot: FactSlot, name: str) -> Number | Formula:
@@ -189,15 +202,19 @@ class Snapshot:
             return boolean(name)
         value = integer(name)
         low, high = slot_range(slot)
-        self.constraints += [value >= low, value <= high]
+        self._always(value >= low, value <= high)
         return value
+
+    def _always(self, *formulas: Formula) -> None:
+        self.constraints += formulas
+        self.common += formulas
 
     def _relate(self) -> None:
         """Assert the vocabulary's relations between facts that are there, each once."""
         for words, relation in self._relations():
             if words not in self._related:
                 self._related.add(words)
-                self.constraints.append(relation)
+                self._always(relation)
 
     def _relations(self) -> Iterable[tuple[str, Formula]]:
         def both(*names: str) -> list[Variable] | None:
@@ -257,7 +274,7 @@ class Completion(Snapshot):
 
     def _known(self, slot: FactSlot, name: str) -> Formula:
         known = super()._known(slot, name)
-        self.constraints.append(implies(self.of.variable(slot).known, known))
+        self._always(implies(self.of.variable(slot).known, known))
         return known
 
     def _value(self, slot: FactSlot, name: str) -> Number | Formula:
@@ -284,6 +301,8 @@ def slot_range(slot: FactSlot) -> tuple[int, int]:
         return 1, round(FACTS[slot.name].maximum * k)  # a quote without a bid above 0 is none
     if slot.series is not None:
         low, high = _series_range(slot.series)
+        if slot.unit is Measure.PRICE:
+            low, high = max(low, -_MOST_PRICE), min(high, _MOST_PRICE)
     elif slot.name in FACTS:
         low, high = FACTS[slot.name].minimum, FACTS[slot.name].maximum
     else:
@@ -304,6 +323,8 @@ def _series_range(series: SeriesNode) -> tuple[float, float]:
         bounds = FUNCTIONS[series.function].output(series.output).bounds
         if bounds is not None:
             return bounds
+        if series.function in _AVERAGES:
+            return _series_range(series.inputs[0])
     return -_UNBOUNDED, _UNBOUNDED
 
 
@@ -325,7 +346,7 @@ class _Terms:
             computed = self.real(term)
             q = (integer if self.snapshot.whole else real)(self.snapshot.fresh("computed"))
             exact = as_real(k) * as_real(computed.value)
-            self.snapshot.constraints += _rounded(as_real(q), exact, computed, k, adds=_adds(term))
+            self.snapshot.define(q, *_rounded(as_real(q), exact, computed, k, adds=_adds(term)))
             self.snapshot.firm += _within(as_real(q), exact, Fraction(499, 1000))
             self._operands[term, k] = computed.known, q
         return self._operands[term, k]
@@ -426,10 +447,11 @@ class _Terms:
 
     def _bounded(self, kind: str, low: float, high: float) -> Number:
         value = real(self.snapshot.fresh(kind))
-        self.snapshot.constraints += [
+        self.snapshot.define(
+            value,
             *([value >= as_real(Fraction(low))] if math.isfinite(low) else []),
             *([value <= as_real(Fraction(high))] if math.isfinite(high) else []),
-        ]
+        )
         return value
 
     def _step(self, term: StepTerm) -> _Real:
@@ -449,10 +471,11 @@ class _Terms:
             return by.value >= at
         error = as_real(Fraction(min(by.largest, 1e30)) * _FLOAT_ERROR)
         reached = boolean(self.snapshot.fresh("reached"))
-        self.snapshot.constraints += [
+        self.snapshot.define(
+            reached,
             implies(as_real(by.value) >= at + error, reached),
             implies(as_real(by.value) < at - error, negation(reached)),
-        ]
+        )
         return reached
 
 
@@ -467,34 +490,28 @@ def _rounded(q: Number, exact: Number, computed: _Real, k: int, *, adds: bool) -
     """Yield how far a number on the grid may be from the exact one that was computed with float64.
 
     The error grows with the number; as a multiple of it, it would have coefficients of 2^-49, with which
-    the solver takes a hundred times as long.  So it is bounded by a constant, tightly for usual numbers.
+    the solver takes a hundred times as long, and so it does where bounds depend on the number.  So it is the
+    error of the largest number that can be, and, near zero, no more than a share of the number itself.
     """
     half = Fraction(1, 2)
-    if adds:
-        yield from _within(q, exact, half + _error(min(computed.largest, 1e30) * k))
+    # Unless it adds, no number met on the way is beyond the last one, relative to its error.
+    largest = (computed.largest if adds else max(abs(computed.low), abs(computed.high))) * k
+    if largest <= _MANY_STEPS or adds:
+        yield from _within(q, exact, half + _error(min(largest, 1e30)))
+    if largest <= _USUAL_STEPS or adds:
         return
-    # Then no number met on the way is beyond the last one, relative to its error.
-    largest = max(abs(computed.low), abs(computed.high)) * k
-    for size in (_USUAL_STEPS, _MANY_STEPS):
-        if largest > size:
-            near = [exact <= size] if computed.low >= 0 else [exact <= size, exact >= -size]
-            yield implies(every(near), every(_within(q, exact, half + _error(size))))
-    if largest <= _MANY_STEPS:
-        yield from _within(q, exact, half + _error(largest))
+    share = exact * as_real(_SHARE)
+    if computed.low >= 0:
+        yield from _within(q, exact, as_real(half) + share)
         return
-    more, less = (exact * as_real(1 + Fraction(sign, 10**6)) for sign in (1, -1))
-    yield implies(exact > _MANY_STEPS, every((q <= more, q >= less)))
-    if computed.low < 0:
-        yield implies(exact < -_MANY_STEPS, every((q >= more, q <= less)))
-        return
-    for beyond, size in ((exact > _MANY_STEPS, exact), (exact < -_MANY_STEPS, -exact)):
-        yield implies(beyond, every(_within(q, exact, size * as_real(_OF_MANY))))
+    yield implies(exact >= 0, every(_within(q, exact, as_real(half) + share)))
+    yield implies(exact <= 0, every(_within(q, exact, as_real(half) - share)))
 
 
-_USUAL_STEPS: Final = 10**12
-_MANY_STEPS: Final = 10**16
-_OF_MANY: Final = Fraction(1, 1024)
-"""Of numbers beyond all of these, a share that is far more than their error, and a round one."""
+_USUAL_STEPS: Final = 10**13
+_MANY_STEPS: Final = 10**18
+_SHARE: Final = Fraction(1, 1024)
+"""Of a number, far more than its error, and short: so the solver's numbers stay short."""
 
 
 def _error(size: float) -> Fraction:
@@ -745,17 +762,18 @@ class _Signal:
         self._cast = total(names)
         self._defined: set[int] = set()
         sides = (Side.BUY, Side.SELL, Side.HOLD)
-        snapshot.constraints += [
-            *(name == total(parts) for name, parts in zip(names, sums, strict=True)),
-            side >= Side.NONE,
-            side <= Side.HOLD,
-            *(same(side == code, won) for code, won in zip(sides, wins, strict=True)),
-            *(implies(won, largest == name) for name, won in zip(names, wins, strict=True)),
-            implies(side == Side.NONE, largest == 0),
+        for name, parts in zip(names, sums, strict=True):
+            snapshot.define(name, name == total(parts))
+        is_side = [same(side == code, won) for code, won in zip(sides, wins, strict=True)]
+        snapshot.define(side, side >= Side.NONE, side <= Side.HOLD, *is_side)
+        is_largest = [implies(won, largest == name) for name, won in zip(names, wins, strict=True)]
+        snapshot.define(largest, *is_largest, implies(side == Side.NONE, largest == 0))
+        snapshot.define(
+            confidence,
             confidence >= 0,
             confidence <= CONFIDENCE_STEPS,
             implies(side == Side.NONE, confidence == 0),
-        ]
+        )
         self.values = (side, confidence, buy_weight, sell_weight, hold_weight)
 
     def define(self, *hundredths: int) -> None:
@@ -764,7 +782,7 @@ class _Signal:
             if 1 <= hundredth <= CONFIDENCE_STEPS and hundredth not in self._defined:
                 self._defined.add(hundredth)
                 reached = _at_least(self._largest, self._cast, hundredth)
-                self._snapshot.constraints.append(same(self._confidence >= hundredth, reached))
+                self._snapshot.define(self._confidence, same(self._confidence >= hundredth, reached))
 
 
 def _sides(conditions: Conditions, vote: LoweredVote) -> tuple[Kleene, Kleene]:
@@ -980,7 +998,7 @@ class PolicyTerms(Conditions):
             return self._levels[lowered.size]
         least = integer(self.snapshot.fresh("level"))
         bid = self._named("price")
-        self.snapshot.constraints += [least >= 0, implies(size <= 0, least == 0)]
+        self.snapshot.define(least, least >= 0, implies(size <= 0, least == 0))
         self.snapshot.exact.append(
             implies(
                 size > 0,
@@ -1073,11 +1091,11 @@ class PolicyTerms(Conditions):
             assert after is not None, "would-exit is asked of entries only"
             truths = [after.node(rule.when_entry) for rule in exits]
             none = every(truth.false for truth in truths)
-            self.snapshot.constraints.append(implies(candidate.acts, none))
-            self.snapshot.constraints.append(implies(exits_after, some(truth.true for truth in truths)))
+            self.snapshot.define(self.sent(index), implies(candidate.acts, none))
+            self.snapshot.define(exits_after, implies(exits_after, some(truth.true for truth in truths)))
             if index in unknown:
                 maybe = some(truth.unknown for truth in truths)
-                self.snapshot.constraints.append(implies(unknown[index], maybe))
+                self.snapshot.define(unknown[index], implies(unknown[index], maybe))
 
     def after_entry(self, rule: int) -> Conditions | None:
         """Return the conditions on the facts after an entry; None where no exit is tried on them.
@@ -1105,7 +1123,7 @@ class PolicyTerms(Conditions):
             slot, before = self.policy.slots[index], self.variable(index)
             value = integer(snapshot.fresh(f"after.{name}"))
             low, high = slot_range(slot)
-            snapshot.constraints += [value >= low, value <= high]
+            snapshot.define(value, value >= low, value <= high)
             known: Formula = True
             if snapshot.anything_unknown:
                 known = boolean(snapshot.fresh(f"after.{name}?"))
@@ -1120,27 +1138,28 @@ class PolicyTerms(Conditions):
                 after[slots[name]] = Variable(self.policy.slots[slots[name]], True, truth)
         for name in ("position_qty", "position_value"):
             if made := new(name):
-                snapshot.constraints.append(implies(every((made[0].known, first)), made[1] >= made[0].value))
+                more = implies(every((made[0].known, first)), made[1] >= made[0].value)
+                snapshot.define(made[1], more)
         for name in ("weight", "last_entry_price"):
             new(name)
         ask = self._named("ask")
         entry = new("entry_price")
         if entry:
-            snapshot.constraints.append(implies(every((empty, ask.known)), entry[1] == ask.value))
+            snapshot.define(entry[1], implies(every((empty, ask.known)), entry[1] == ask.value))
         if made := new("gain"):  # the bid is never above the ask; of a first entry it is one for all sizes
             if self._first_gain is None:
                 self._first_gain = made[1]
-            snapshot.constraints.append(implies(empty, every((made[1] <= 0, made[1] == self._first_gain))))
+            snapshot.define(made[1], implies(empty, every((made[1] <= 0, made[1] == self._first_gain))))
         peak = new("peak_price")
         if entry and peak:
-            snapshot.constraints += [implies(first, peak[1] == entry[1]), peak[1] >= entry[1]]
+            snapshot.define(peak[1], implies(first, peak[1] == entry[1]), peak[1] >= entry[1])
         if made := new("peak_gain"):
-            snapshot.constraints += [implies(first, made[1] == 0)]
+            snapshot.define(made[1], implies(first, made[1] == 0))
         if made := new("entries"):
-            snapshot.constraints.append(made[1] == choice(first, 1, made[0].value + 1))
+            snapshot.define(made[1], made[1] == choice(first, 1, made[0].value + 1))
         for name in ("held_for", "held_for_bars"):
             if made := new(name):
-                snapshot.constraints.append(made[1] == choice(first, 0, made[0].value))
+                snapshot.define(made[1], made[1] == choice(first, 0, made[0].value))
         for name in ("since_order", "since_buy", "since_order_bars", "since_buy_bars"):
             if name in slots:
                 after[slots[name]] = Variable(self.policy.slots[slots[name]], True, 0)

@@ -8,7 +8,7 @@ decided over exact integers and rationals, never over floats (see ``engine.evalu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -151,6 +151,36 @@ def value_of(variable: Any, value: bool | int | Fraction) -> Any:  # noqa: ANN40
     return z3.IntVal(int(value)) if z3.is_int(variable) else as_real(Fraction(value))
 
 
+class Mentions:
+    """Finds which of some variables a formula mentions; what was looked through once is not again."""
+
+    def __init__(self) -> None:
+        """Nothing was looked through."""
+        self._found: dict[int, tuple[Formula, frozenset[int]]] = {}  # keeps formulas, and so ids, alive
+
+    def of(self, formula: Formula, among: Mapping[int, object]) -> frozenset[int]:
+        """Return the ids of the variables of ``among``; those must be there before the formula is made."""
+        if isinstance(formula, bool):
+            return frozenset()
+        pending = [formula]
+        while pending:
+            one = pending[-1]
+            if one.get_id() in self._found:
+                pending.pop()
+                continue
+            below = one.children()
+            missing = [child for child in below if child.get_id() not in self._found]
+            if missing:
+                pending.extend(missing)
+                continue
+            found = frozenset().union(*(self._found[child.get_id()][1] for child in below))
+            if not below and one.get_id() in among:
+                found |= {one.get_id()}
+            self._found[one.get_id()] = (one, found)
+            pending.pop()
+        return self._found[formula.get_id()][1]
+
+
 def _folded(formula: Formula) -> Formula:
     if z3.is_true(formula):
         return True
@@ -219,6 +249,7 @@ def _simplex() -> Any:  # noqa: ANN401 - z3's own
     solver = z3.SimpleSolver()
     solver.set("random_seed", 0)
     solver.set("arith.solver", 2)
+    solver.set("arith.branch_cut_ratio", 1000)  # cuts have ever longer coefficients
     return solver
 
 

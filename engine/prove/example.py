@@ -284,9 +284,9 @@ def _anchors(variant: Variant, model: Model) -> Iterator[_Anchor]:
 
     yield _USUAL
     if variant.listing.weight is not None:  # above its target, about at it, below it
-        whole = Fraction(variant.listing.weight) * _USUAL.equity / _USUAL.entry_price
-        for share in (Fraction(3, 2), Fraction(1), Fraction(1, 2)):
-            yield _USUAL._replace(quantity=_rounded(whole * share, 9))
+        target = Fraction(variant.listing.weight) * _USUAL.equity / _USUAL.entry_price
+        for part in (Fraction(3, 2), Fraction(1), Fraction(1, 2)):
+            yield _USUAL._replace(quantity=_rounded(target * part, 9))
     equity = value("equity") or _USUAL.equity
     entry = value("entry_price") or _USUAL.entry_price
     gain, worth, price = value("gain"), value("position_value"), value("price")

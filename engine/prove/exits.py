@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Disposition, Truth
 from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation, some
 from engine.lowered import LoweredGate, Selection, SlotOrigin
+from engine.prove.choice import MOST_TOLD
 from engine.prove.example import Confirms, Outcome, example
 from engine.prove.finding import Finding, again, found, shown_in
 from engine.prove.region import Literal, Region, conditions, decisive_atoms, region_around
@@ -35,7 +37,7 @@ def check_exits(variant: Variant) -> Iterator[Finding]:
     if variant.lowered.selection is Selection.BY_PRIORITY:
         yield from _overruled(variant)
     else:
-        yield from _entries_beside_exits(variant)
+        yield from islice(_entries_beside_exits(variant), MOST_TOLD)
     yield from _closed_gates(variant)
     yield from _lost_exits(variant)
     yield from _traps(variant)

@@ -105,12 +105,13 @@ class OutcomeTerms:
 
     def _action(self, slot: FactSlot, buys: Formula, sells: Formula) -> Variable:
         code = integer(self._snapshot.fresh(slot.name))
-        self._snapshot.constraints += [
+        self._snapshot.define(
+            code,
             code >= Action.HOLD,
             code <= Action.SELL,
             same(code == Action.BUY, buys),
             same(code == Action.SELL, sells),
-        ]
+        )
         return Variable(slot, True, code)
 
     def _vetoed(self, outcome: Outcome) -> Formula:
@@ -134,18 +135,19 @@ class OutcomeTerms:
     def _quantity(self, slot: FactSlot) -> Variable:
         quantity, owned = integer(self._snapshot.fresh(slot.name)), self._owned()
         factor = slot.steps_per_unit // owned.slot.steps_per_unit
-        self._snapshot.constraints += [
+        self._snapshot.define(
+            quantity,
             quantity >= 0,
             implies(self._buys, quantity > 0),
             implies(every((self._sells, owned.known)), quantity <= owned.value * factor),
             implies(negation(some((self._buys, self._sells))), quantity == 0),
-        ]
+        )
         for index, rule in enumerate(self._policy.rules):
             if rule.action is Action.BUY and rule.size_measure is Measure.QUANTITY:
                 _, size = self._terms.size(index)
                 most = size if rule.additive else size - owned.value * factor
                 bought = self._terms.candidates[index].acts
-                self._snapshot.constraints.append(implies(bought, quantity <= most))
+                self._snapshot.define(quantity, implies(bought, quantity <= most))
         return Variable(slot, True, quantity)
 
     def _full_exit(self, slot: FactSlot) -> Variable:
@@ -158,30 +160,30 @@ class OutcomeTerms:
         nothing_left = boolean(self._snapshot.fresh(slot.name))
         told = boolean(self._snapshot.fresh(f"{slot.name}?"))
         still = negation(some((self._buys, self._sells)))
-        self._snapshot.constraints += [
+        self._snapshot.define(
+            nothing_left,
             implies(whole, nothing_left),
             implies(self._buys, negation(nothing_left)),
             implies(every((still, owned.known, owned.value == 0)), nothing_left),
             implies(every((still, held.known, held.value)), negation(nothing_left)),
-            implies(negation(self._sells), told),
-        ]
+        )
+        self._snapshot.define(told, implies(negation(self._sells), told))
         return Variable(slot, some((whole, every((owned.known, told)))), nothing_left)
 
     def _exposure(self, slot: FactSlot, outcome: Outcome) -> Variable:
         after = integer(self._snapshot.fresh(slot.name))
         known = boolean(self._snapshot.fresh(f"{slot.name}?"))
-        self._snapshot.constraints.append(after >= 0)
+        self._snapshot.define(after, after >= 0)
         worth = self._terms.variable(self._policy.slot("position_value"))
         if outcome.scope is LimitScope.SYMBOL and outcome.limit < 0:
             # no limit counts it: the agent's own position, and what is being bought
-            self._snapshot.constraints += [
-                implies(known, worth.known),
-                implies(known, after >= worth.value * (slot.steps_per_unit // worth.slot.steps_per_unit)),
-            ]
+            at_least = worth.value * (slot.steps_per_unit // worth.slot.steps_per_unit)
+            self._snapshot.define(known, implies(known, worth.known))
+            self._snapshot.define(after, implies(known, after >= at_least))
             return Variable(slot, known, after)
         if outcome.limit < 0:
             return Variable(slot, False, after)
-        self._snapshot.constraints.append(implies(self._buys, known))
+        self._snapshot.define(known, implies(self._buys, known))
         for limit in self._policy.limits:
             if limit.kind is not LimitKind.EXPOSURE_AT_MOST or limit.scope is not outcome.scope:
                 continue
@@ -190,9 +192,8 @@ class OutcomeTerms:
             assert limit.bound is not None
             bound_known, bound = self._terms.money(limit.bound)
             factor = slot.steps_per_unit // GRID_PER_UNIT[Measure.MONEY]
-            self._snapshot.constraints.append(
-                implies(self._buys, every((bound_known, after <= bound * factor)))
-            )
+            capped = every((bound_known, after <= bound * factor))
+            self._snapshot.define(after, implies(self._buys, capped))
         return Variable(slot, known, after)
 
     def _in_part(self, name: str) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from engine.codes import Action, Disposition, Side
 from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, every, negation, some
 from engine.lowered import LoweredPolicy
+from engine.prove.choice import MOST_TOLD
 from engine.prove.example import Outcome
 from engine.prove.finding import Finding, again, found, shown_in
 from engine.prove.region import Region, region_around
@@ -25,7 +27,7 @@ def check_signals(variant: Variant, promised: frozenset[tuple[int, int]]) -> Ite
     for index, span in enumerate(_spans(variant.lowered)):
         for side in (Side.SELL, Side.BUY):
             yield from _lost(variant, index, side, span, known=(index, int(side)) in promised)
-        yield from _against(variant, index)
+        yield from islice(_against(variant, index), MOST_TOLD)
 
 
 def _spans(policy: LoweredPolicy) -> list[Span]:

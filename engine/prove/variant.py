@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +11,17 @@ from engine.codes import Action
 from engine.errors import Span
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.evaluate.smt import PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Formula, Model, Solver, every, implies, negation
+from engine.evaluate.solver import (
+    Answer,
+    Budget,
+    Formula,
+    Mentions,
+    Model,
+    Solver,
+    every,
+    implies,
+    negation,
+)
 from engine.language.lower_promises import PromiseForm, lower_promises
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin
@@ -31,6 +41,13 @@ IN_ORDER: Mapping[str, int | bool] = {
     "unsendable": False,
 }
 """The facts of the built-in gates, as they are when none of them is closed."""
+
+
+_FEW_DEFINITIONS = 150
+"""So many helping variables are in no question's way."""
+_MANY_ATOMS = 200
+"""Of a policy with more comparisons computed numbers may lie between the steps of their grid: what is ruled
+out is ruled out all the same, what is possible is replayed as ever, and it takes a fraction of the time."""
 
 
 class Variant:
@@ -65,11 +82,15 @@ class Variant:
         self.lowered = lowered
         self.form: PromiseForm = form or lower_promises(policy, listing)
         self.snapshot = Snapshot(name, anything_unknown=anything_unknown)
+        self.snapshot.whole = len(lowered.atoms) <= _MANY_ATOMS
         self.terms = PolicyTerms(self.form.lowered, self.snapshot)
         self.reference = ReferenceEvaluator(lowered)
         self.solver = Solver(budget)
         self.has_outcomes = False
-        self._asserted = 0
+        self._asserted = 0  # so many constraints, or, of a large policy, of those common to all questions
+        self._defined: dict[int, int] = {}  # by helping variable: so many of its formulas
+        self._supposed: tuple[Formula, ...] = ()
+        self._mentions = Mentions()
         for slot in self.form.lowered.slots:
             if slot.origin not in _NO_FACTS:
                 self.snapshot.variable(slot)
@@ -112,17 +133,23 @@ class Variant:
 
     def ask(self, *formulas: Formula) -> Answer:
         """Say whether formulas can be true in some snapshot."""
-        self._settle()
+        self._settle(formulas)
         return self.solver.ask(*formulas)
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
         """Assert for a while."""
-        self._settle()
-        settled = self._asserted
-        with self.solver.supposing(*formulas):
+        self._settle(formulas)
+        before = self.solver, self._asserted, self._defined, self._supposed
+        if self.is_large:
+            self._supposed = (*self._supposed, *formulas)
+            self._begin()
             yield
-        self._asserted = settled  # what was settled meanwhile went with it
+        else:
+            with self.solver.supposing(*formulas):
+                yield
+        # what was settled meanwhile went with it
+        self.solver, self._asserted, self._defined, self._supposed = before
 
     def model(self) -> Model:
         """Return the snapshot found by the last question."""
@@ -130,14 +157,63 @@ class Variant:
 
     def least_core(self, formulas: list[Formula]) -> list[Formula] | None:
         """Return the fewest of some formulas that are impossible together, in their order."""
-        self._settle()
+        self._settle(formulas)
         return self.solver.least_core(formulas)
 
-    def _settle(self) -> None:
-        """Assert what the formulas made since the last question stand for."""
-        fresh = self.snapshot.constraints[self._asserted :]
+    # --- what a question is about
+
+    @property
+    def is_large(self) -> bool:
+        """Whether questions are asked each with what they are about, and nothing else."""
+        return len(self.snapshot.definitions) > _FEW_DEFINITIONS
+
+    def _settle(self, formulas: Iterable[Formula]) -> None:
+        """Assert what formulas stand for that was not asserted yet.
+
+        Of many helping variables most are none of a question's concern, and would only be in its way: then
+        it is asked of a solver that knows the facts, and those variables that it mentions.
+        """
+        if not self.is_large:
+            fresh = self.snapshot.constraints[self._asserted :]
+            self._asserted += len(fresh)
+            self.solver.add(*fresh)
+            return
+        needed = self._needed(formulas)
+        if len(self._defined.keys() - needed) > _FEW_DEFINITIONS:
+            self._begin()
+        self._define(needed)
+
+    def _begin(self) -> None:
+        """Go on with a solver that knows nothing but the facts, and what is supposed."""
+        self.solver = Solver(self.solver.budget)
+        self._asserted, self._defined = 0, {}
+        self._define(self._needed(self._supposed))
+        self.solver.add(*self._supposed)
+
+    def _define(self, needed: set[int]) -> None:
+        fresh = self.snapshot.common[self._asserted :]
         self._asserted += len(fresh)
         self.solver.add(*fresh)
+        for helping in needed:
+            _, formulas = self.snapshot.definitions[helping]
+            said = self._defined.get(helping, 0)
+            self.solver.add(*formulas[said:])
+            self._defined[helping] = len(formulas)
+
+    def _needed(self, formulas: Iterable[Formula]) -> set[int]:
+        """Return the helping variables that formulas mention, and those that their definitions mention."""
+        needed: set[int] = set()
+        definitions = self.snapshot.definitions
+        frontier = set().union(*(self._mentions.of(formula, definitions) for formula in formulas))
+        while frontier:
+            needed |= frontier
+            frontier = {
+                other
+                for helping in frontier
+                for formula in definitions[helping][1]
+                for other in self._mentions.of(formula, definitions)
+            } - needed
+        return needed
 
     def rules(self, *actions: Action) -> list[int]:
         """Return the rules of some actions, in the order of choice."""
