@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -127,8 +128,12 @@ def _judged(tested: Tested, *, coverage: bool, mutate: bool) -> Tested:
     if coverage:
         tested = replace(tested, coverage=measure_coverage(policy, file))
     if mutate and not tested.failed:
+        from engine.evaluate.solver import Budget
+        from engine.prove.difference import equal
+
         with ProgressBar(f"mutants of {policy.name}") as bar:
-            tested = replace(tested, mutation=run_mutants(policy, file, progress=bar))
+            alike = partial(equal, budget=Budget())
+            tested = replace(tested, mutation=run_mutants(policy, file, equal=alike, progress=bar))
     return tested
 
 

@@ -79,7 +79,9 @@ _EPISODE: Final = frozenset(
 )
 """Facts that are known only while something is held."""
 _UNBOUNDED: Final = 10**12
-_AVERAGES: Final = frozenset({"sma", "ema", "wma", "highest", "lowest"})
+_FARTHEST_PRICE: Final = 10**8
+"""What indicators of prices stay within: a band of ten times the highest price there is."""
+_AVERAGES: Final = frozenset({"sma", "ema", "highest", "lowest"})
 """Functions whose values lie among those of their input."""
 _MOST_PRICE: Final = 10**9  # of what is computed from prices: a hundred times the largest
 _FLOAT_ERROR: Final = Fraction(1, 2**49)
@@ -295,12 +297,12 @@ def slot_range(slot: FactSlot) -> tuple[int, int]:
     k = slot.steps_per_unit
     if isinstance(slot.unit, Words):
         last = max(0, len(slot.unit.words) - 1)
-        low, high = (0.0, last) if slot.series is None else _series_range(slot.series)
+        low, high = (0.0, last) if slot.series is None else _series_range(slot.series, _UNBOUNDED)
         return max(0, round(low)), min(last, round(high))
     if slot.name in _QUOTED:
         return 1, round(FACTS[slot.name].maximum * k)  # a quote without a bid above 0 is none
     if slot.series is not None:
-        low, high = _series_range(slot.series)
+        low, high = _series_range(slot.series, _FARTHEST_PRICE if slot.unit is Measure.PRICE else _UNBOUNDED)
         if slot.unit is Measure.PRICE:
             low, high = max(low, -_MOST_PRICE), min(high, _MOST_PRICE)
     elif slot.name in FACTS:
@@ -312,11 +314,11 @@ def slot_range(slot: FactSlot) -> tuple[int, int]:
     return math.ceil(low * k), math.floor(high * k)
 
 
-def _series_range(series: SeriesNode) -> tuple[float, float]:
+def _series_range(series: SeriesNode, farthest: float) -> tuple[float, float]:
     from engine.indicators.functions import FUNCTIONS
 
     if isinstance(series, Lag):
-        return _series_range(series.operand)
+        return _series_range(series.operand, farthest)
     if isinstance(series, Column):
         return FACTS[series.name].minimum, FACTS[series.name].maximum
     if isinstance(series, SeriesCall):
@@ -324,8 +326,8 @@ def _series_range(series: SeriesNode) -> tuple[float, float]:
         if bounds is not None:
             return bounds
         if series.function in _AVERAGES:
-            return _series_range(series.inputs[0])
-    return -_UNBOUNDED, _UNBOUNDED
+            return _series_range(series.inputs[0], farthest)
+    return -farthest, farthest
 
 
 # --- numbers ----------------------------------------------------------------------------------
@@ -501,7 +503,9 @@ def _rounded(q: Number, exact: Number, computed: _Real, k: int, *, adds: bool) -
     if largest <= _USUAL_STEPS or adds:
         return
     share = exact * as_real(_SHARE)
-    if computed.low >= 0:
+    if computed.low >= 0:  # of usual numbers the error is small, too
+        usual = _within(q, exact, half + _error(_USUAL_STEPS))
+        yield implies(exact <= as_real(_USUAL_STEPS), every(usual))
         yield from _within(q, exact, as_real(half) + share)
         return
     yield implies(exact >= 0, every(_within(q, exact, as_real(half) + share)))
