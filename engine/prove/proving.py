@@ -71,15 +71,17 @@ def prove(
     left_open: list[str] = []
     dead: dict[str, list[bool]] = {}
     proofs: list[Proof] = []
-    variants = 0
+    variants = looked_at = 0
     for variant in variants_of(policy, lowered, budget):
         variants += 1
         seen = Witnessed(variant)
+        looked_at += len(variant.symbols)
         for name, checks in _CHECKS.items():
             before = budget.undecided
             progress(f"{name} ({variant.words})")
-            found += checks(variant, seen)
-            if budget.undecided > before:
+            if not budget.over():
+                found += checks(variant, seen)
+            if budget.undecided > before or budget.over():
                 left_open.append(f"{name} for {variant.words}")
         progress(f"promises ({variant.words})")
         before = budget.undecided
@@ -91,6 +93,9 @@ def prove(
             constant = variant.lowered.nodes[rule.when]
             never = constant.kind is NodeKind.CONSTANT and constant.atom == 0
             dead.setdefault(rule.name, []).append(never)
+        if budget.over() and not policy.promises and looked_at < len(lowered):
+            left_open.append("everything for the other symbols")
+            break  # of promises it is said, variant by variant, that they were left open
     promises = joined(proofs)
     found += [*_nowhere(policy, dead), *promise_findings(promises)]
     together = merged(found, len(lowered))

@@ -133,12 +133,16 @@ class Variant:
 
     def ask(self, *formulas: Formula) -> Answer:
         """Say whether formulas can be true in some snapshot."""
-        self._settle(formulas)
+        if not self.solver.budget.over():
+            self._settle(formulas)
         return self.solver.ask(*formulas)
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
         """Assert for a while."""
+        if self.solver.budget.over():
+            yield  # nothing is asked any more
+            return
         self._settle(formulas)
         before = self.solver, self._asserted, self._defined, self._supposed
         if self.is_large:
@@ -157,6 +161,8 @@ class Variant:
 
     def least_core(self, formulas: list[Formula]) -> list[Formula] | None:
         """Return the fewest of some formulas that are impossible together, in their order."""
+        if self.solver.budget.over():
+            return None
         self._settle(formulas)
         return self.solver.least_core(formulas)
 
