@@ -272,6 +272,7 @@ def _checked(
 
 _SHARES: Final = (0.02, 0.04, 0.2, 1.0)
 """Of a question's limit: each solver is asked for so little work, in turn, before either gets more."""
+_BRIEFLY: Final = _SHARES[:2]
 _LONGEST_SECONDS: Final = 3600.0
 
 
@@ -313,12 +314,16 @@ class Solver:
 
     def ask(self, *formulas: Formula) -> Answer:
         """Say whether the formulas can be true together; a model or a core is there afterwards."""
+        answer = self._ask(formulas, _SHARES)
+        self.budget.undecided += answer is Answer.UNDECIDED
+        return answer
+
+    def _ask(self, formulas: Sequence[Formula], shares: Sequence[float]) -> Answer:
         self._core = []
         if any(formula is False for formula in formulas):
             self._core = [False]
             return Answer.IMPOSSIBLE
         if self.budget.over():
-            self.budget.undecided += 1
             return Answer.UNDECIDED
         named = {}
         for formula in formulas:
@@ -328,7 +333,7 @@ class Solver:
         self.budget.questions += 1
         names = [name for name, _ in named.values()]
         found = z3.unknown
-        for share, solver in product(_SHARES, self._solvers):
+        for share, solver in product(shares, self._solvers):
             self._answering = solver
             found = _checked(solver, self.budget, share, names)
             if found != z3.unknown or self.budget.over():
@@ -338,7 +343,6 @@ class Solver:
         if found == z3.unsat:
             self._core = [named[name.get_id()][1] for name in self._answering.unsat_core()]
             return Answer.IMPOSSIBLE
-        self.budget.undecided += 1
         return Answer.UNDECIDED
 
     def _name(self, formula: Formula) -> Formula:
@@ -365,7 +369,7 @@ class Solver:
     def least_core(self, formulas: Sequence[Formula]) -> list[Formula] | None:
         """Return formulas, none of which can be left out, that are impossible together; None if undecided.
 
-        Of formulas that could be left out, later ones go first.
+        Of formulas that could be left out, later ones go first.  One of which it is not soon clear stays.
         """
         if self.ask(*formulas) is not Answer.IMPOSSIBLE:
             return None
@@ -373,8 +377,9 @@ class Solver:
         kept = [formula for formula in formulas if _identity(formula) in found]
         for formula in reversed(list(kept)):
             rest = [other for other in kept if other is not formula]
-            if len(rest) < len(kept) and self.ask(*rest) is Answer.IMPOSSIBLE:
-                kept = rest
+            if len(rest) < len(kept) and self._ask(rest, _BRIEFLY) is Answer.IMPOSSIBLE:
+                found = {_identity(one) for one in self._core}
+                kept = [one for one in rest if _identity(one) in found]
         return kept
 
 
