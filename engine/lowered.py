@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
+from typing import Final
 
 from engine.codes import Action
 from engine.errors import Span
@@ -107,6 +108,32 @@ class Comparison(StrEnum):
     GREATER_OR_EQUAL = ">="
     EQUAL = "=="
     NOT_EQUAL = "!="
+
+    @property
+    def mirrored(self) -> Comparison:
+        """The one that says the same with its sides changed: ``a < b`` is ``b > a``."""
+        return _MIRRORED.get(self, self)
+
+    @property
+    def negated(self) -> Comparison:
+        """The one that is true where this is false, of known numbers."""
+        return _NEGATED[self]
+
+
+_MIRRORED: Final = {
+    Comparison.LESS: Comparison.GREATER,
+    Comparison.LESS_OR_EQUAL: Comparison.GREATER_OR_EQUAL,
+    Comparison.GREATER: Comparison.LESS,
+    Comparison.GREATER_OR_EQUAL: Comparison.LESS_OR_EQUAL,
+}
+_NEGATED: Final = {
+    Comparison.LESS: Comparison.GREATER_OR_EQUAL,
+    Comparison.LESS_OR_EQUAL: Comparison.GREATER,
+    Comparison.GREATER: Comparison.LESS_OR_EQUAL,
+    Comparison.GREATER_OR_EQUAL: Comparison.LESS,
+    Comparison.EQUAL: Comparison.NOT_EQUAL,
+    Comparison.NOT_EQUAL: Comparison.EQUAL,
+}
 
 
 @dataclass(frozen=True, slots=True)

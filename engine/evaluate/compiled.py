@@ -209,14 +209,6 @@ _TRUE_TEXT = {
     # Not ``!=``: that is true of NaN.
     Comparison.NOT_EQUAL: _Condition("{0} < {1} or {0} > {1}", loose=True),
 }
-_OPPOSITE = {
-    Comparison.LESS: Comparison.GREATER_OR_EQUAL,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER,
-    Comparison.GREATER: Comparison.LESS_OR_EQUAL,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS,
-    Comparison.EQUAL: Comparison.NOT_EQUAL,
-    Comparison.NOT_EQUAL: Comparison.EQUAL,
-}
 _INFIX = {Operator.ADD: " + ", Operator.SUBTRACT: " - ", Operator.MULTIPLY: " * "}
 
 _NAMESPACE: dict[str, Any] = {
@@ -394,7 +386,7 @@ class _Function:
         return _every(parts) if (lowered.kind is NodeKind.ALL) == wanted else _some(parts)
 
     def _compares(self, atom: Atom, wanted: bool) -> _Condition:
-        comparison = atom.comparison if wanted else _OPPOSITE[atom.comparison]
+        comparison = atom.comparison if wanted else atom.comparison.negated
         right = atom.right
         if (
             comparison is Comparison.NOT_EQUAL

@@ -103,22 +103,6 @@ _OPERATORS = {
     Comparison.GREATER_OR_EQUAL: "$gte",
     Comparison.NOT_EQUAL: "$neq",
 }
-_NEGATED = {
-    Comparison.LESS: Comparison.GREATER_OR_EQUAL,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER,
-    Comparison.GREATER: Comparison.LESS_OR_EQUAL,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS,
-    Comparison.EQUAL: Comparison.NOT_EQUAL,
-    Comparison.NOT_EQUAL: Comparison.EQUAL,
-}
-_MIRRORED = {
-    Comparison.LESS: Comparison.GREATER,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER_OR_EQUAL,
-    Comparison.GREATER: Comparison.LESS,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS_OR_EQUAL,
-    Comparison.EQUAL: Comparison.EQUAL,
-    Comparison.NOT_EQUAL: Comparison.NOT_EQUAL,
-}
 
 
 def _compared(comparison: Comparison, field: str, operand: str) -> str:
@@ -204,7 +188,7 @@ class _Language:
             return (_compared(Comparison.EQUAL, names[0], _boolean(leaf.wanted)),)
         _, comparison, right = direct
         if not leaf.wanted:
-            comparison = _NEGATED[comparison]
+            comparison = comparison.negated
         if isinstance(right, ConstantTerm):
             return (_compared(comparison, names[0], number_text(right.value)),)
         return _compared_fields(comparison, names[0], names[1])
@@ -218,7 +202,7 @@ def _direct(atom: Atom) -> tuple[int, Comparison, Term] | None:
         case FactTerm(slot), ConstantTerm(value) if isfinite(value):
             return slot, atom.comparison, atom.right
         case ConstantTerm(value), FactTerm(slot) if isfinite(value):
-            return slot, _MIRRORED[atom.comparison], atom.left
+            return slot, atom.comparison.mirrored, atom.left
     return None
 
 

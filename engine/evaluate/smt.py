@@ -571,16 +571,6 @@ def _with_constant(comparison: Comparison, steps: Number, k: int, bound: float) 
             return True
 
 
-_MIRROR: Final = {
-    Comparison.LESS: Comparison.GREATER,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER_OR_EQUAL,
-    Comparison.GREATER: Comparison.LESS,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS_OR_EQUAL,
-    Comparison.EQUAL: Comparison.EQUAL,
-    Comparison.NOT_EQUAL: Comparison.NOT_EQUAL,
-}
-
-
 # --- conditions and signals -------------------------------------------------------------------
 
 
@@ -671,7 +661,7 @@ class Conditions:
     def _comparison(self, atom: Atom) -> tuple[Formula, Formula]:
         left, right, comparison = atom.left, atom.right, atom.comparison
         if isinstance(left, ConstantTerm):
-            left, right, comparison = right, left, _MIRROR[comparison]
+            left, right, comparison = right, left, comparison.mirrored
         k = atom.steps_per_unit
         if isinstance(left, ConstantTerm):  # both are
             assert isinstance(right, ConstantTerm)

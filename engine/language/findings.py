@@ -37,14 +37,6 @@ HALF_HOUR_SECONDS: Final = 1800
 """Exchanges open and close on the half hour, so closes of their bars are multiples of it, or of less."""
 _LESS: Final = (Comparison.LESS, Comparison.LESS_OR_EQUAL)
 _MORE: Final = (Comparison.GREATER, Comparison.GREATER_OR_EQUAL)
-_MIRROR: Final = {
-    Comparison.LESS: Comparison.GREATER,
-    Comparison.GREATER: Comparison.LESS,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER_OR_EQUAL,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS_OR_EQUAL,
-    Comparison.EQUAL: Comparison.EQUAL,
-    Comparison.NOT_EQUAL: Comparison.NOT_EQUAL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +128,7 @@ def _both(vote: Vote) -> bool:
 
 def _fact_first(compared: Compared) -> tuple[Typed, Comparison, Typed]:
     if is_constant(compared.left):
-        return compared.right, _MIRROR[compared.comparison], compared.left
+        return compared.right, compared.comparison.mirrored, compared.left
     return compared.left, compared.comparison, compared.right
 
 
@@ -208,7 +200,7 @@ _BEYOND: Final = {"highest": (Comparison.GREATER, "high"), "lowest": (Comparison
 
 def _own_bar(compared: Compared) -> Iterator[Problem]:
     """``close > highest(high, 20)`` can never be: the window holds the bar just closed."""
-    mirrored = (compared.right, _MIRROR[compared.comparison], compared.left)
+    mirrored = (compared.right, compared.comparison.mirrored, compared.left)
     for left, comparison, right in ((compared.left, compared.comparison, compared.right), mirrored):
         if not (isinstance(left, FactRead) and isinstance(right, FactRead)):
             continue

@@ -19,14 +19,6 @@ from engine.units import Measure, Words
 from engine.verbs.numbers import shown
 from engine.verbs.terms import atoms_of_node
 
-_OPPOSITE: Final = {
-    Comparison.LESS: Comparison.GREATER_OR_EQUAL,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER,
-    Comparison.GREATER: Comparison.LESS_OR_EQUAL,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS,
-    Comparison.EQUAL: Comparison.NOT_EQUAL,
-    Comparison.NOT_EQUAL: Comparison.EQUAL,
-}
 _STRICT: Final = {
     Comparison.LESS_OR_EQUAL: Comparison.LESS,
     Comparison.GREATER_OR_EQUAL: Comparison.GREATER,
@@ -132,7 +124,7 @@ def conditions(policy: LoweredPolicy, literals: Iterable[Literal]) -> list[str]:
     """Return literals in the policy's words; bounds of one number are told together, the tightest only."""
     found: dict[tuple[object, str], list[tuple[Comparison, Atom]]] = {}
     compared = [
-        (index, policy.atoms[index].comparison if holds else _OPPOSITE[policy.atoms[index].comparison])
+        (index, policy.atoms[index].comparison if holds else policy.atoms[index].comparison.negated)
         for index, holds in literals
     ]
     sides_of = {index: (policy.atoms[index].left, policy.atoms[index].right) for index, _ in compared}

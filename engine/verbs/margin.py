@@ -15,12 +15,6 @@ from engine.lowered import Atom, Comparison, FactSlot, FactTerm
 from engine.units import Measure, on_grid
 from engine.verbs.terms import slots_of_term
 
-_MIRROR: Final = {
-    Comparison.LESS: Comparison.GREATER,
-    Comparison.LESS_OR_EQUAL: Comparison.GREATER_OR_EQUAL,
-    Comparison.GREATER: Comparison.LESS,
-    Comparison.GREATER_OR_EQUAL: Comparison.LESS_OR_EQUAL,
-}
 _EXACT: Final = float(2**53)
 _INSTRUMENT_PRICES: Final = ("price", "bid", "ask")
 
@@ -58,7 +52,7 @@ def margin(atom: Atom, leaf: Leaf, slots: tuple[FactSlot, ...], price_steps: int
     mover, comparison, value, bound, other = atom.left, atom.comparison, leaf.left, leaf.right, atom.right
     if isinstance(atom.right, FactTerm) and not isinstance(atom.left, FactTerm):
         mover, value, bound, other = atom.right, leaf.right, leaf.left, atom.left
-        comparison = _MIRROR.get(comparison, comparison)
+        comparison = comparison.mirrored
     slot, k = -1, atom.steps_per_unit
     if isinstance(mover, FactTerm):
         if mover.slot in slots_of_term(other):
