@@ -212,7 +212,7 @@ class ReferenceEvaluator:
                 late_nodes.add(index)
         self._whens = tuple(rule.when for rule in policy.rules)
         self._actions = tuple(rule.action for rule in policy.rules)
-        self._speaking = tuple(gates_of(policy, rule) for rule in policy.rules)
+        self._speaking = tuple(gates_of(policy, index) for index in range(len(policy.rules)))
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )

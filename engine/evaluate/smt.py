@@ -838,7 +838,7 @@ class PolicyTerms(Conditions):
     ) -> None:
         """Translate the choice among the rules."""
         super().__init__(policy, snapshot, own, beside)
-        self._speaking = [gates_of(policy, rule) for rule in policy.rules]
+        self._speaking = [gates_of(policy, index) for index in range(len(policy.rules))]
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )

@@ -54,18 +54,19 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from engine.codes import Action
-from engine.lowered import LoweredGate, LoweredPolicy, LoweredRule
+from engine.lowered import LoweredGate, LoweredPolicy
 
 WOULD_EXIT = "would-exit"
 """The reserved gate that a decision sets after trying the entry on its own facts."""
 
 
-def gates_of(policy: LoweredPolicy, rule: LoweredRule) -> list[tuple[int, LoweredGate]]:
+def gates_of(policy: LoweredPolicy, index: int) -> list[tuple[int, LoweredGate]]:
     """Return the gates that can veto a rule, with their indices, in the order they are asked."""
+    rule = policy.rules[index]
     return [
-        (index, gate)
-        for index, gate in enumerate(policy.gates)
-        if (gate.only_rule < 0 or policy.rules[gate.only_rule] is rule)
+        (number, gate)
+        for number, gate in enumerate(policy.gates)
+        if gate.only_rule in (-1, index)
         and (
             gate.vetoes_buy
             if rule.action is Action.BUY

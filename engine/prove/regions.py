@@ -283,7 +283,7 @@ class _Tree:
     def __init__(self, questions: Questions) -> None:
         self.questions = questions
         self.policy = policy = questions.lowered
-        self.speaking = [gates_of(policy, rule) for rule in policy.rules]
+        self.speaking = [gates_of(policy, index) for index in range(len(policy.rules))]
         self.orders = [index for index, rule in enumerate(policy.rules) if rule.action is not Action.HOLD]
         exits = [index for index in self.orders if policy.rules[index].action is Action.SELL]
         first = exits if policy.selection is Selection.EXITS_FIRST else []

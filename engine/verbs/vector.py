@@ -203,6 +203,19 @@ class Completion:
                 self.problems.append((statement.source, mistake.problem))
         self._raise()
 
+    def _learns_of_promises(self) -> bool:
+        """Get to know the facts that promises alone read; False where there are none, or they are known.
+
+        The prover's examples state them, too.
+        """
+        from engine.language.lower_promises import lower_promises
+
+        known = len(self.kinds)
+        if self.policy.promises:
+            form = lower_promises(self.policy, self.listing).lowered
+            self.kinds = {**_kinds(self.policy, form), **self.kinds}
+        return len(self.kinds) > known
+
     def _name(self, given: Given) -> str:
         for name in (given.name, _canonical(given.name)):
             if name in _FIXED:
@@ -221,6 +234,8 @@ class Completion:
                         Problem("not-read", message, given.name_span, severity=Severity.INFORMATION)
                     )
                 return name
+        if self._learns_of_promises():
+            return self._name(given)
         near = get_close_matches(given.name, sorted(self.kinds), 1)
         raise MistakeError(
             "unknown-name",

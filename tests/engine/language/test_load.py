@@ -462,4 +462,5 @@ def test_the_module_folder_has_a_test_for_each_stage() -> None:
     here = Path(__file__).parent
     stages = {path.stem for path in Path(load_policy.__code__.co_filename).parent.glob("[a-z]*.py")}
     tested_by = {"declarations": "load", "reading": "load", "policy": "load"}
+    tested_by |= {"edits": "format", "layout": "format", "lines": "format", "migrate_v0": "migrate"}
     assert [stage for stage in stages if not (here / f"test_{tested_by.get(stage, stage)}.py").exists()] == []
