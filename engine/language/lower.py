@@ -252,6 +252,7 @@ class Lowering:
         self.abstaining = {signal.name for signal in policy.signals if signal.may_abstain}
         self.max_ages = {signal.name: signal.max_age_seconds for signal in policy.signals if not signal.votes}
         self.voted = [signal for signal in policy.signals if signal.votes]
+        self._done: dict[tuple[int, bool], tuple[Compared, int]] = {}
         self.problems: list[Problem] = []
         self.because_terms: list[tuple[Term, Unit, int]] = []
         self.fixed = {
@@ -405,6 +406,13 @@ class Lowering:
         return self.node(Node(NodeKind.ALL if every else NodeKind.ANY, children=tuple(kept)))
 
     def _compared(self, compared: Compared, entry: bool) -> int:
+        """Lower a comparison; one of a definition comes by once for each time that it is named."""
+        key = (id(compared), entry)
+        if key not in self._done:
+            self._done[key] = (compared, self._lowered(compared, entry))  # which keeps it, and so its id
+        return self._done[key][1]
+
+    def _lowered(self, compared: Compared, entry: bool) -> int:
         if isinstance(compared.left, FactRead) and compared.left.name in self.fixed:
             return self.truth(self._fixed(compared, self.fixed[compared.left.name]))
         k = _grid(compared.unit)
