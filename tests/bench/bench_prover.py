@@ -1,7 +1,7 @@
 """CPU, wall time and memory of ``validate-policy``, as a whole process: `python -m tests.bench.bench_prover`.
 
-The shipped policies, and generated ones of 100 and 300 rules; what is not settled within the budget of 20 s is
-left open, which the last line of each says.
+The shipped policies, and generated ones of 100 and 300 rules. What is not settled within the budget of 20 s
+is left open, which the last line of each says.
 """
 
 from __future__ import annotations
