@@ -68,6 +68,7 @@ from engine.units import GRID_PER_UNIT, Measure, Words
 from engine.vocabulary import FACTS, SIGNAL_FIELDS, Family
 
 NAN: Final = math.nan
+_BEYOND_LEVELS: Final = 10**18
 _CENTS: Final = GRID_PER_UNIT[Measure.MONEY]
 _QUOTED: Final = frozenset({"price", "bid", "ask"})
 _EPISODE: Final = frozenset(
@@ -949,33 +950,30 @@ class PolicyTerms(Conditions):
     def _choose_exit(self, exits: Sequence[int]) -> None:
         """The standing sell that leaves the smallest position wins; ties go to the first in order.
 
-        Sells with one size leave the same, so levels are compared once for all of them.
+        Sells with one size leave the same; an Unknown level is the largest.
         """
         alike: dict[object, list[int]] = {}  # by size
         for index in exits:
             rule = self.policy.rules[index]
-            measure = rule.size_measure if rule.size is not None else None
-            alike.setdefault((rule.size, measure), []).append(index)
-        stands = {size: some(self.candidates[index].stands for index in of) for size, of in alike.items()}
-        for own, indices in alike.items():
-            beyond = {
-                other: self._leaves_less(of[0], indices[0]) for other, of in alike.items() if other != own
-            }
-            for index in indices:
-                beaten = [every((stands[other], less)) for other, (less, _) in beyond.items()]
-                for other, of in alike.items():
-                    before = some(self.candidates[one].stands for one in of if one < index)
-                    beaten.append(every((before, True if other == own else beyond[other][1])))
-                candidate = self.candidates[index]
-                candidate.wins = every((candidate.stands, *map(negation, beaten)))
-
-    def _leaves_less(self, one: int, other: int) -> tuple[Formula, Formula]:
-        """Say when a sell leaves less than another, and when as much; an Unknown level is the largest."""
-        a_known, a = self._level(one)
-        b_known, b = self._level(other)
-        less = some((every((a_known, negation(b_known))), every((a_known, b_known, a < b))))
-        level = some((every((a_known, b_known, a == b)), every((negation(a_known), negation(b_known)))))
-        return less, level
+            alike.setdefault((rule.size, rule.size is None or rule.size_measure), []).append(index)
+        is_least: dict[int, Formula] = dict.fromkeys(exits, True)
+        if len(alike) > 1:
+            least = integer(self.snapshot.fresh("least level"))
+            reached: list[Formula] = []
+            for indices in alike.values():
+                known, level = self._level(indices[0])
+                level = choice(known, level, _BEYOND_LEVELS)
+                stands = some(self.candidates[index].stands for index in indices)
+                self.snapshot.define(least, implies(stands, least <= level))
+                reached.append(every((stands, least == level)))
+                is_least.update(dict.fromkeys(indices, least == level))
+            self.snapshot.define(least, some((least == _BEYOND_LEVELS, *reached)))
+        free: Formula = True
+        for index in exits:
+            candidate = self.candidates[index]
+            leaves_least = every((candidate.stands, is_least[index]))
+            candidate.wins = every((leaves_least, free))
+            free = every((free, negation(leaves_least)))
 
     def _level(self, rule: int) -> tuple[Formula, Number]:
         """Return the position value, in cents, that a sell would leave."""
