@@ -43,16 +43,24 @@ def check_conditions(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
 
 
 def _unreachable(variant: Variant, rule: LoweredRule) -> Finding:
-    atoms = atoms_of_node(variant.lowered, rule.when)
-    formulas = [variant.terms.atom(index).true for index in atoms]
+    parts = _conjuncts(variant.lowered, rule.when)
+    formulas = [variant.terms.node(node).true for node in parts]
     core = variant.least_core(formulas)
     clash = [
-        variant.lowered.atoms[index].text
-        for index, formula in zip(atoms, formulas, strict=True)
+        _bracketed(variant.lowered, node)
+        for node, formula in zip(parts, formulas, strict=True)
         if core is not None and any(formula is one for one in core)
     ]
     why = f": {' and '.join(clash)} cannot be true together" if len(clash) > 1 else ""
     return found(variant, "unreachable-rule", f"rule '{rule.name}' can never be true{why}", rule.span)
+
+
+def _conjuncts(policy: LoweredPolicy, node: int) -> list[int]:
+    """Return the conditions that must all be true, the smallest ones."""
+    lowered = policy.nodes[node]
+    if lowered.kind is not NodeKind.ALL:
+        return [node]
+    return list(dict.fromkeys(part for child in lowered.children for part in _conjuncts(policy, child)))
 
 
 def _never(variant: Variant, seen: Witnessed, node: int) -> bool:
@@ -107,5 +115,10 @@ def _words(policy: LoweredPolicy, node: int) -> str:
     if lowered.kind is NodeKind.NOT:
         return f"not {parts[0]}" if " " not in parts[0] else f"not ({parts[0]})"
     if lowered.kind is NodeKind.ALL:
-        return " and ".join(f"({part})" if " or " in part else part for part in parts)
+        return " and ".join(_bracketed(policy, child) for child in lowered.children)
     return " or ".join(parts)
+
+
+def _bracketed(policy: LoweredPolicy, node: int) -> str:
+    words = _words(policy, node)
+    return f"({words})" if " or " in words else words
