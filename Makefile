@@ -61,4 +61,6 @@ $(RUN_READY): pyproject.toml | $(BIN)/python
 
 $(TEST_READY): pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[dev]'
+	@# It carries Alpaca's OpenAPI documents; what it needs to run as a server is not wanted.
+	$(PIP) install --no-deps 'alpaca-mcp-server>=2'
 	touch $@ $(RUN_READY)

@@ -287,7 +287,7 @@ def _from_files(
     from adapters.bars.files import open_bar_files
     from adapters.clock import SimulatedClock
     from adapters.quotes.bars import BarQuotes, OpeningQuotes
-    from adapters.symbols import infer_instrument
+    from adapters.symbols.inferred import infer_instrument
     from engine.model import AssetClass
 
     files = open_bar_files(pattern, calendar)

@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from adapters.symbols import ALWAYS_OPEN
+from adapters.symbols.inferred import ALWAYS_OPEN
 from engine.errors import ConfigurationError, NotFoundError
 from engine.runtime.ports import SessionFacts
 from engine.units import ELAPSED_CAP_SECONDS

@@ -52,6 +52,14 @@ class Instrument:
         return PRICE_SCALE // step if PRICE_SCALE % step == 0 else PRICE_SCALE
 
 
+class QuoteKind(StrEnum):
+    """What a price was made of."""
+
+    QUOTE = "quote"  # a bid and an ask
+    TRADE = "trade"  # the last trade: bid and ask are its price
+    HISTORY = "history"  # the close of a stored bar: it may value a position, and prices no order
+
+
 @dataclass(frozen=True, slots=True)
 class Quote:
     """A two-sided quote with its source's own time."""
@@ -62,6 +70,7 @@ class Quote:
     source: str
     source_time_ms: int
     receive_time_ms: int
+    kind: QuoteKind = QuoteKind.QUOTE
 
 
 @dataclass(frozen=True, slots=True)

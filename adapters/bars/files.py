@@ -40,7 +40,7 @@ from adapters.bars.reading import (
     read_bars,
 )
 from adapters.bars.series import DAY_SECONDS, BarSeries, resampled, with_untraded_bars
-from adapters.symbols import calendar_of
+from adapters.symbols.inferred import calendar_of
 from engine.errors import DataError, NotFoundError
 from engine.model import Bar
 from engine.runtime.ports import Calendar

@@ -34,7 +34,7 @@ from typing import Any, Final
 
 from adapters.bars.series import DAY_SECONDS, BarSeries
 from adapters.extras import require
-from adapters.symbols import ALWAYS_OPEN
+from adapters.symbols.inferred import ALWAYS_OPEN
 from engine.errors import ConfigurationError, DataError
 from engine.runtime.ports import Calendar
 

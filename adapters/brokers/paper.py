@@ -25,6 +25,7 @@ from engine.runtime.ports import (
     OrderRejected,
     QuoteSource,
     VenueAccount,
+    VenueClock,
 )
 from engine.units import MONEY_SCALE, unscaled
 from engine.verbs.fill import FillModel, Refusal, refusal_of_form, refusal_of_size
@@ -160,6 +161,11 @@ class PaperBroker:
     def instrument(self, symbol: str) -> Instrument | None:
         """Return the steps and minimums of a symbol; None when it is not served here."""
         return self._instruments.get(symbol)
+
+    def clock(self) -> VenueClock:
+        """Return the clock's time: orders are taken at any hour, and rest outside their session."""
+        now_ms = self._clock.now_utc_ms()
+        return VenueClock(now_ms, is_open=True, next_open_ms=now_ms, next_close_ms=now_ms)
 
     # Beyond the port.
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from adapters.symbols import ALWAYS_OPEN, calendar_of, infer_asset_class, infer_instrument
+from adapters.symbols.inferred import ALWAYS_OPEN, calendar_of, infer_asset_class, infer_instrument
 from engine.codes import UnknownReason
 from engine.model import AssetClass, Bar, Instrument, NoQuote, Quote
 from engine.runtime.ports import Calendar, Clock

@@ -76,6 +76,16 @@ class VenueAccount:
     positions: Mapping[str, int]  # quantity by symbol
 
 
+@dataclass(frozen=True, slots=True)
+class VenueClock:
+    """The venue's own time, and whether its regular session for stocks is open."""
+
+    now_ms: int
+    is_open: bool
+    next_open_ms: int
+    next_close_ms: int
+
+
 class Broker(Protocol):
     """Orders.  ``submit`` is called at most once per client id unless a look-up proves absence.
 
@@ -103,6 +113,9 @@ class Broker(Protocol):
 
     def instrument(self, symbol: str) -> Instrument | None:
         """Return the steps and minimums of a symbol; None when it is not served here."""
+
+    def clock(self) -> VenueClock:
+        """Return the venue's time; without a stock session of its own the venue is always open."""
 
 
 class OrderRejected(Exception):

@@ -119,6 +119,12 @@ class BrokerContract:
         assert instrument.minimum_notional >= 0
         assert venue.broker.instrument("NO-SUCH-SYMBOL") is None
 
+    def test_the_clock_is_the_venues(self, venue: Venue) -> None:
+        """It tells the venue's time, and of a closed session when it opens."""
+        clock = venue.broker.clock()
+        assert abs(clock.now_ms - venue.now_ms()) < 2000
+        assert clock.is_open or clock.next_open_ms > clock.now_ms
+
     def test_a_resting_order(self, venue: Venue) -> None:
         """An order away from the market is accepted, rests, and reserves no position."""
         order = self.request(venue, limit=90 * PRICE_SCALE)

@@ -30,7 +30,7 @@ from engine.model import (
     Quote,
 )
 from engine.runtime.cycle import Agent, AgentSettings, CycleReport, Ports
-from engine.runtime.ports import AmbiguousOutcome, VenueAccount
+from engine.runtime.ports import AmbiguousOutcome, VenueAccount, VenueClock
 from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, scaled
 from engine.verbs.fill import FillModel
 from engine.verbs.plan import Planned
@@ -259,6 +259,10 @@ class FaultyBroker:
     def instrument(self, symbol: str) -> Instrument | None:
         """Return an instrument."""
         return self._call("instrument", lambda: self.inner.instrument(symbol))
+
+    def clock(self) -> VenueClock:
+        """Return the venue's time."""
+        return self._call("clock", self.inner.clock)
 
 
 class Script:

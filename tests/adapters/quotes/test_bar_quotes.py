@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adapters.calendar import ExchangeCalendars
 from adapters.clock import SimulatedClock
 from adapters.quotes.bars import BarQuotes
-from adapters.symbols import infer_instrument
+from adapters.symbols.inferred import infer_instrument
 from engine.codes import UnknownReason
 from engine.errors import ConfigurationError
 from engine.model import AssetClass, Bar, Instrument, NoQuote, Quote

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from adapters.symbols import calendar_of, infer_asset_class, infer_instrument
+from adapters.symbols.inferred import calendar_of, infer_asset_class, infer_instrument
 from engine.model import AssetClass
 from engine.units import quantise
 

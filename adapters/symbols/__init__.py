@@ -1,0 +1,1 @@
+"""Symbols: canonical names, how sources spell them, and what is traded by them in which steps."""
