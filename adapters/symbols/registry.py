@@ -28,6 +28,7 @@ _ONE_LIST: Final[Mapping[str, str]] = {"alpaca_stream": ALPACA, "alpaca_position
 
 _CENT: Final = Decimal("0.01")
 _FRACTION_OF_A_SHARE: Final = Decimal("1e-9")
+_LEAST, _MOST = Decimal("1e-18"), Decimal("1e12")
 _LEAST_ORDER: Final[Mapping[bool, Decimal]] = {True: Decimal(10), False: Decimal(1)}
 """Alpaca's floors in US dollars: of an order for a coin, and of one for a fraction of a share."""
 
@@ -56,6 +57,7 @@ class VenueList:
     """
 
     at_ms: int
+    rows: tuple[Asset, ...]  # as the venue listed them
     assets: Mapping[str, Asset]  # by canonical symbol
     symbols: Mapping[tuple[bool, str], str]  # by kind and the venue's text, with and without the slash
     identifiers: Mapping[str, str]  # canonical symbols by the venue's identifier
@@ -252,10 +254,11 @@ def _currency(asset: Asset) -> str:
 
 def _indexed(venue: str, assets: Iterable[Asset], at_ms: int) -> VenueList:
     notation = notation_of(venue)
+    rows = tuple(assets)
     by_symbol: dict[str, Asset] = {}
     by_text: dict[tuple[bool, str], str] = {}
     by_id: dict[str, str] = {}
-    for asset in assets:
+    for asset in rows:
         is_coin = asset.asset_class is AssetClass.CRYPTO
         symbol = notation.read(asset.text, is_coin)
         looks_like_coin = symbol is not None and infer_asset_class(symbol) is AssetClass.CRYPTO
@@ -268,11 +271,12 @@ def _indexed(venue: str, assets: Iterable[Asset], at_ms: int) -> VenueList:
         by_symbol[symbol] = asset
         by_text[is_coin, asset.text] = by_text[is_coin, joined(asset.text)] = symbol
     kinds = frozenset(asset.asset_class is AssetClass.CRYPTO for asset in by_symbol.values())
-    return VenueList(at_ms, by_symbol, by_text, by_id, kinds)
+    return VenueList(at_ms, rows, by_symbol, by_text, by_id, kinds)
 
 
 def _known(value: Decimal | None) -> Decimal | None:
-    return value if value is not None and value.is_finite() and value > 0 else None
+    """Return what a venue told, None where no order could be counted in it."""
+    return value if value is not None and value.is_finite() and _LEAST <= value <= _MOST else None
 
 
 def _countable(step: Decimal, scale: int) -> Decimal:
