@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 
 class Kind(StrEnum):
@@ -120,9 +121,7 @@ _PAGE: Final = "<html><head><title>Bad Gateway</title></head><body><h1>Bad Gatew
 _RETRY_AFTER_SECONDS: Final = "1"
 
 
-def fault_middleware(
-    plan: Callable[[], FaultPlan],
-) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def fault_middleware(plan: Callable[[], FaultPlan]) -> Middleware:
     """Return the aiohttp middleware that asks ``plan()`` at each request, so that plans can be exchanged."""
 
     @web.middleware
