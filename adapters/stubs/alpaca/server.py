@@ -1,0 +1,227 @@
+"""The local Alpaca as a server: every route of its trading and market data that we use, on one port."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from decimal import Decimal
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from adapters.stubs.alpaca.assets import DEFAULT_ASSETS, Asset
+from adapters.stubs.alpaca.data import data_routes
+from adapters.stubs.alpaca.refusal import Refusal
+from adapters.stubs.alpaca.sessions import CalendarSessions, Weekdays
+from adapters.stubs.alpaca.trading import trading_routes
+from adapters.stubs.alpaca.venue import Venue
+from adapters.stubs.faults import Fault, FaultPlan, NoFaults, fault_middleware
+from adapters.stubs.serving import LoopbackServer
+from engine.runtime.ports import Calendar, Clock
+
+_KEY_HEADER: Final = "APCA-API-KEY-ID"
+_SECRET_HEADER: Final = "APCA-API-SECRET-KEY"
+_MINUTE_MS: Final = 60_000
+_LARGEST_BODY: Final = 1_000_000
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(slots=True)
+class _Logged:
+    """One request; ``outcome`` is its status, the fault it met, or "pending" until it is known."""
+
+    method: str
+    path: str
+    outcome: str = "pending"
+
+
+_under_way: ContextVar[_Logged] = ContextVar("request")
+
+
+class AlpacaStub:
+    """A local Alpaca, from its making until ``close``; a context manager.
+
+    Attributes:
+        key_id: The API key it accepts.
+        secret: The secret it accepts.
+        venue: The account and its market.
+        plan: The faults that requests meet; may be replaced at any time.
+        requests_per_minute: How many requests are answered in a minute of the clock; None for any number.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        key_id: str = "PKSTUB",
+        secret: str = "stub-secret",
+        port: int = 0,
+        cash: Decimal = Decimal(10_000),
+        assets: Iterable[Asset] | None = None,
+        calendar: Calendar | None = None,
+        requests_per_minute: int | None = None,
+        sip: bool = False,
+    ) -> None:
+        """Listen on loopback; ``port`` 0 takes a free one.
+
+        Args:
+            clock: Says what time it is at the venue.
+            key_id: The API key to accept.
+            secret: The secret to accept.
+            port: Where to listen.
+            cash: The account's money in US dollars.
+            assets: Further assets beside ``DEFAULT_ASSETS``, or others in the place of some of them.
+            calendar: Knows the sessions of the NYSE; without one they are weekdays, 09:30 to 16:00.
+            requests_per_minute: The rate limit, if any.
+            sip: Whether the account may read recent data of the feed "sip"; it costs at the real one.
+
+        Raises:
+            UnavailableError: The port is taken.
+        """
+        self.key_id = key_id
+        self.secret = secret
+        self.plan: FaultPlan = NoFaults()
+        self.requests_per_minute = requests_per_minute
+        listed = {asset.symbol: asset for asset in (*DEFAULT_ASSETS, *(assets or ()))}
+        sessions = Weekdays() if calendar is None else CalendarSessions(calendar)
+        self.venue = Venue(clock, list(listed.values()), cash, sessions)
+        self._log: list[_Logged] = []
+        self._lock = threading.Lock()
+        self._minute = -1
+        self._asked = 0
+        middlewares = [self._logging, fault_middleware(lambda: _Noted(self.plan)), self._answering]
+        application = web.Application(middlewares=middlewares, client_max_size=_LARGEST_BODY)
+        application.add_routes(trading_routes(self.venue, self.written))
+        application.add_routes(data_routes(self.venue, sip=sip))
+        self._server = LoopbackServer(application, port)
+
+    def written(self, document: object) -> str:
+        """Return an answer's body."""
+        return json.dumps(document)
+
+    # --- where it is ---------------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        """The trading API's address, without ``/v2``."""
+        return self._server.url
+
+    @property
+    def data_url(self) -> str:
+        """The market data's address, without a version."""
+        return self._server.url
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.port
+
+    # --- what it was asked ---------------------------------------------------------------------
+
+    @property
+    def requests(self) -> list[tuple[str, str, str]]:
+        """Method, path and outcome of each request: a status, a fault's name, or "pending"."""
+        with self._lock:
+            return [(logged.method, logged.path, logged.outcome) for logged in self._log]
+
+    def count(self, method: str, path_part: str = "") -> int:
+        """Return how many requests of a method came in whose path holds ``path_part``."""
+        return sum(asked == method and path_part in path for asked, path, _ in self.requests)
+
+    def close(self) -> None:
+        """Stop.  Safe to call twice."""
+        self._server.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    # --- middlewares, the outermost first ------------------------------------------------------
+
+    @property
+    def _logging(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            logged = _Logged(request.method, request.path)
+            _under_way.set(logged)
+            with self._lock:
+                self._log.append(logged)
+            response = await handler(request)
+            if logged.outcome == "pending":
+                logged.outcome = str(response.status)
+            return response
+
+        return middleware
+
+    @property
+    def _answering(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+        @web.middleware
+        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if request.headers.get("Upgrade", "").lower() == "websocket":
+                return await handler(request)
+            headers = self._counted()
+            try:
+                self._check_rate()
+                self._check_key(request)
+                response = await handler(request)
+            except Refusal as refusal:
+                response = web.json_response(refusal.body, status=refusal.status)
+            except web.HTTPException as error:
+                words = "endpoint not found." if error.status == 404 else f"{error.reason}."
+                response = web.json_response({"message": words.lower()}, status=error.status)
+            response.headers.update(headers)
+            return response
+
+        return middleware
+
+    def _check_key(self, request: web.Request) -> None:
+        if not self.accepts(request.headers.get(_KEY_HEADER, ""), request.headers.get(_SECRET_HEADER, "")):
+            raise Refusal(401, None, "unauthorized.")
+
+    def accepts(self, key_id: str, secret: str) -> bool:
+        """Say whether a key and its secret are the right ones."""
+        return hmac.compare_digest(f"{key_id}\n{secret}".encode(), f"{self.key_id}\n{self.secret}".encode())
+
+    def _counted(self) -> dict[str, str]:
+        """Count a request; return the headers that say how many are left in this minute."""
+        limit = self.requests_per_minute
+        if limit is None:
+            return {}
+        minute = self.venue.now_ms() // _MINUTE_MS
+        if minute != self._minute:
+            self._minute, self._asked = minute, 0
+        self._asked += 1
+        return {
+            "X-RateLimit-Limit": str(limit),
+            "X-RateLimit-Remaining": str(max(limit - self._asked, 0)),
+            "X-RateLimit-Reset": str((minute + 1) * _MINUTE_MS // 1000),
+        }
+
+    def _check_rate(self) -> None:
+        if self.requests_per_minute is not None and self._asked > self.requests_per_minute:
+            raise Refusal(429, 42910000, "rate limit exceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A plan whose faults are noted with the request that met them."""
+
+    plan: FaultPlan
+
+    def fault(self, method: str, path: str) -> Fault | None:
+        fault = self.plan.fault(method, path)
+        if fault is not None:
+            _under_way.get().outcome = str(fault)
+        return fault
