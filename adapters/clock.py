@@ -1,7 +1,8 @@
 """The two clocks: the wall's, and a simulated one that jumps or runs at a chosen speed.
 
 Both can be interrupted, also from a signal handler or another thread: ``interrupt()`` makes the
-sleep under way, and every later one, return early.  Whoever interrupts is ending the run.
+sleep under way, and every later one, return early.  Whoever interrupts is ending the run.  ``wake()`` ends
+one sleep only: the one under way, or else the next.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ class _Sleeper:
     def __init__(self, sleep: Callable[[float], None]) -> None:
         self._sleep = sleep
         # A plain flag: a signal handler may set it at any point, which an Event's lock does not allow.
-        self.interrupted = False
+        self.interrupted = self.woken = False
 
     def wait(self, remaining_seconds: Callable[[], float]) -> None:
-        while not self.interrupted and (remaining := remaining_seconds()) > 0:
+        while not (self.interrupted or self.woken) and (remaining := remaining_seconds()) > 0:
             self._sleep(min(remaining, _SLICE_SECONDS))
+        self.woken = False
 
 
 class WallClock:
@@ -59,6 +61,10 @@ class WallClock:
     def sleep_until(self, at_ms: int) -> None:
         """Return when ``now_utc_ms() >= at_ms``, or early when interrupted."""
         self._sleeper.wait(lambda: (at_ms - self.now_utc_ms()) / 1000)
+
+    def wake(self) -> None:
+        """End the sleep under way, or the next one, early."""
+        self._sleeper.woken = True
 
     def interrupt(self) -> None:
         """End the sleep under way and all later ones at once."""
@@ -109,11 +115,16 @@ class SimulatedClock:
     def sleep_until(self, at_ms: int) -> None:
         """Jump to ``at_ms``, or wait for it at ``speed``; return early when interrupted."""
         if self._speed is None:
-            if not self._sleeper.interrupted:
+            if not (self._sleeper.interrupted or self._sleeper.woken):
                 self._now_ms = max(self._now_ms, at_ms)
+            self._sleeper.woken = False
             return
         speed = self._speed
         self._sleeper.wait(lambda: (at_ms - self.now_utc_ms()) / 1000 / speed)
+
+    def wake(self) -> None:
+        """End the sleep under way, or the next one, early."""
+        self._sleeper.woken = True
 
     def interrupt(self) -> None:
         """End the sleep under way and all later ones at once."""

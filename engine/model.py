@@ -173,6 +173,7 @@ class OrderReport:
     filled_quantity: int
     updated_ms: int
     reason: str = ""
+    replaced_by: str = ""  # the venue's name of an order that somebody put in its place
 
 
 @dataclass(frozen=True, slots=True)

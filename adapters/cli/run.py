@@ -153,6 +153,9 @@ def _cycles(plan: RunPlan, cycles: int | None, tally: Tally, view: View, stop: S
         plan.clock.sleep_until(wake_ms)
         if stop.asked:
             break
+        if plan.clock.now_utc_ms() < wake_ms:
+            _take_in(agent.heed(), tally, view)  # a hint ended the sleep
+            continue
         if wake_ms < due_ms:
             _take_in(agent.tend(), tally, view)
             continue

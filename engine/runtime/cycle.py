@@ -46,10 +46,12 @@ from engine.runtime.ports import (
     Broker,
     Calendar,
     Clock,
+    OrderHints,
     QuoteSource,
     SessionFacts,
     VenueAccount,
 )
+from engine.runtime.reconcile import RECONCILE_EVERY_SECONDS, Reconciler
 from engine.runtime.restore import after, restored
 from engine.units import PRICE_SCALE
 from engine.verbs.decide import ESTIMATED_SHARE
@@ -106,6 +108,7 @@ class AgentSettings:
     unguarded_after_seconds: int = 60
     finest_cadence_seconds: int = 0  # bars may be the finest that quotes have
     calendar_digest: str = ""
+    reconcile_every_seconds: int = RECONCILE_EVERY_SECONDS
 
     def jump_guard(self, asset_class: str) -> float:
         """Return how far a quote may be from the last accepted one before a second must agree."""
@@ -122,6 +125,7 @@ class Ports:
     calendar: Calendar
     broker: Broker
     journal: JournalPort
+    hints: OrderHints | None = None  # of a venue that tells unasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,15 @@ class Agent:
         self.heard_at_start = Heard()
         self._orders = OrderDesk(
             ports.broker, ports.journal, self._now_ms, self._running_ms, self._least_held
+        )
+        self._reconciler = Reconciler(
+            self._orders,
+            ports.broker,
+            ports.journal,
+            self._running_ms,
+            settings.account,
+            ports.hints,
+            settings.reconcile_every_seconds,
         )
         self._lowered = dict(lower_all(policy))
         self._listings = {
@@ -213,7 +226,7 @@ class Agent:
             ),
             self._now_ms(),
         )
-        self.heard_at_start = self._orders.resume()
+        self.heard_at_start = self._reconciler.resume()
         return self.heard_at_start.incidents
 
     def close(self) -> None:
@@ -270,7 +283,8 @@ class Agent:
     def next_wake_ms(self) -> int:
         """Return when to act next: at the next cycle, or to ``tend`` open orders before it.
 
-        Their time to live may end between two cycles, and what rests outside the session meets the open.
+        Their time to live may end between two cycles, what rests outside the session meets the open, and
+        they are compared with the venue's on a timer.
         """
         now_ms = self._running_ms()
         due = [self.next_cycle_ms()]
@@ -283,6 +297,7 @@ class Agent:
             opens_ms = self._opens_ms(calendar, now_ms)
             if opens_ms > now_ms:
                 due.append(opens_ms)
+            due.append(max(self._reconciler.due_ms, now_ms))
         return min(due)
 
     def _opens_ms(self, calendar: str, now_ms: int) -> int:
@@ -297,14 +312,18 @@ class Agent:
 
     def tend(self) -> Heard:
         """Between two cycles: end what is over, and take in what became of open orders."""
-        return self._orders.tend()
+        return self._reconciler.tend()
+
+    def heed(self) -> Heard:
+        """When a hint ended the sleep: ask the broker about what it tells of."""
+        return self._reconciler.heed()
 
     # --- the cycle ----------------------------------------------------------------------------
 
     def cycle(self) -> CycleReport:
         """Run one cycle now."""
-        heard = self._orders.tend()
-        venue = None if heard.trouble else self._orders.account(heard)
+        heard = self._reconciler.tend()
+        venue = None if heard.trouble else self._reconciler.account(heard)
         if venue is None:
             return self._skipped(heard)
         now_ms = self._now_ms()
@@ -315,6 +334,7 @@ class Agent:
         sessions = self._sessions(quotes, now_ms)
         self._see_bars(symbols, now_ms, heard)
         foreign = self._see_quantities(venue)
+        self._reconciler.compare_positions(heard)
         prices = self._prices(quotes, sessions)
         figures = self._value(venue, prices)
         moment = self._moment(now_ms, figures)
@@ -356,6 +376,8 @@ class Agent:
         for symbol, client_id in cancels:
             self._orders.cancel(symbol, client_id)
         self._orders.send(intents, heard)
+        if heard.trouble:
+            self._reconciler.lost()
         return CycleReport(
             self.state.cycle,
             now_ms,
@@ -602,6 +624,7 @@ class Agent:
             bars_since=lambda since_ms: self._desk.bars_since(symbol, since_ms, now_ms),
             feeds=feeds,
             equity_weight=None if listing.weight is None else float(listing.weight),
+            reconciled=self._reconciler.is_reconciled(symbol),
         )
 
     def _subject(self, view: SymbolView, moment: Moment) -> Subject:

@@ -7,7 +7,7 @@ it, and an order has not ended before the ledger holds all it filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -23,13 +23,16 @@ from engine.verbs.state import CancelAsked, IntentPlanned, State, StateEvent, ad
 LOOKED_UP_SECONDS: Final = 60
 """So long an order whose answer was lost is looked up before "the venue does not know it" is believed."""
 
+APART_SECONDS: Final = 30
+"""So far apart are the looks that did not find an order, before it is given up."""
+
 UNHEARD: Final = "broker-unavailable"
 """The incident of a venue that cannot be heard."""
 
 _ROUNDS: Final = 3
 _AT_HAND: Final = 256
 _UNSETTLED: Final = (IntentState.PLANNED, IntentState.AMBIGUOUS)
-_FAULTS: Final = (UnavailableError, DataError, JournalError, NotFoundError)
+FAULTS: Final = (UnavailableError, DataError, JournalError, NotFoundError)
 
 
 @dataclass(slots=True)
@@ -43,6 +46,7 @@ class Heard:
     fills: list[Fill] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     trouble: str = ""
+    unheard: dict[str, str] = field(default_factory=dict)  # by symbol: why its order could not be looked up
 
 
 class OrderDesk:
@@ -69,6 +73,9 @@ class OrderDesk:
         self._cursor: str | None = None
         self._told: set[tuple[str, str]] = set()
         self._intents: dict[str, Intent] = {}
+        self._absent: dict[
+            str, tuple[int, int]
+        ] = {}  # looks that did not find an order, and the first's time
 
     def advance(self, event: StateEvent) -> None:
         """Change the state."""
@@ -95,33 +102,58 @@ class OrderDesk:
 
     # --- in rounds ----------------------------------------------------------------------------
 
-    def resume(self) -> Heard:
-        """After a restart: take up every intent whose fate is open, cancel again what was being cancelled.
-
-        Raises DataError where the venue is not the one of this journal.
-        """
-        heard = Heard()
+    def resume(self) -> None:
+        """After a restart: every intent whose fate is open is the working order of its symbol."""
         for intent, event in self._journal.pending_intents():
             if self.state.memory(intent.order.symbol).working is None:
                 # its cycle was kept without its state, on a full disk
                 self.advance(IntentPlanned(intent.order, intent.rule, None, False))
                 self.advance(moved(intent.order.symbol, event))
-        try:
-            self._round(heard)
-        except DataError:
-            raise
-        except _FAULTS as fault:
-            self._in_trouble(heard, fault)
-        return heard
 
-    def tend(self) -> Heard:
-        """Cancel what is over, and take in what became of open orders.  A venue out of reach is no error."""
-        heard = Heard()
-        try:
-            self._round(heard)
-        except _FAULTS as fault:
-            self._in_trouble(heard, fault)
-        return heard
+    def round(
+        self, heard: Heard, reports: Mapping[str, OrderReport], only: Collection[str] | None = None
+    ) -> None:
+        """Cancel what is over, and take in what became of open orders and every fill.
+
+        ``reports`` (by client id) were told already and are not asked for; with ``only``, other orders
+        than these are asked for when they are to be cancelled, else not.  An order that cannot be looked
+        up is in ``heard.unheard``.  Raises one of FAULTS where the venue cannot be heard.
+        """
+        now_ms = self._running_ms()
+        silent: UnavailableError | None = None
+        answered = False
+        for symbol, memory in list(self.state.memories.items()):
+            working = memory.working
+            if working is None or memory.frozen:
+                continue  # of a frozen one the venue was heard: a person decides
+            client_id = working.client_id
+            over = working.expires_ms is not None and working.expires_ms <= now_ms
+            ending = (over or working.cancelling) and working.state is not IntentState.PLANNED
+            if ending:
+                self.cancel(symbol, client_id)
+            elif only is not None and client_id not in only:
+                continue
+            try:
+                report = None if ending else reports.get(client_id)
+                report = report or self._broker.find(client_id)
+            except UnavailableError as fault:
+                if silent is not None:
+                    raise  # two in a row: it is not the order
+                silent, heard.unheard[symbol] = fault, str(fault)
+                continue
+            except DataError as odd:
+                heard.unheard[symbol] = str(odd)
+                continue
+            silent, answered = None, True
+            if report is None:
+                self._not_found(symbol, working, over, now_ms, heard)
+            else:
+                self._absent.pop(client_id, None)
+                self.settled("order-missing", client_id)
+                self._take_report(symbol, report, heard)
+        if silent is not None and not answered:
+            raise silent
+        self._take((), heard)
 
     def account(self, heard: Heard) -> VenueAccount | None:
         """Return the venue's account with every fill behind it taken in; None where it cannot be heard."""
@@ -130,50 +162,58 @@ class OrderDesk:
                 venue = self._broker.account()
                 if not self._take((), heard):
                     break  # nothing was filled between the two questions
-        except _FAULTS as fault:
-            self._in_trouble(heard, fault)
+        except FAULTS as fault:
+            self.in_trouble(heard, fault)
             return None
         self.settled(UNHEARD)
         return venue
 
-    def _in_trouble(self, heard: Heard, fault: Exception) -> None:
+    def in_trouble(self, heard: Heard, fault: Exception) -> None:
+        """Note that the venue was not heard to the end."""
         heard.trouble = str(fault)
         self.tell(heard, UNHEARD, heard.trouble)
 
-    def _round(self, heard: Heard) -> None:
-        now_ms = self._running_ms()
-        for symbol, memory in list(self.state.memories.items()):
-            working = memory.working
-            if working is None or memory.frozen:
-                continue  # of a frozen one the venue was heard: a person decides
-            over = working.expires_ms is not None and working.expires_ms <= now_ms
-            if (over or working.cancelling) and working.state is not IntentState.PLANNED:
-                self.cancel(symbol, working.client_id)
-            report = self._broker.find(working.client_id)
-            if report is not None:
-                self._take_report(symbol, report, heard)
-            elif working.state in _UNSETTLED:
-                self._not_found(working, over, now_ms, heard)
-        self._take((), heard)
+    def _not_found(self, symbol: str, working: WorkingOrder, over: bool, now_ms: int, heard: Heard) -> None:
+        """The venue says that it does not know an order: send it again, give it up, or wait.
 
-    def _not_found(self, working: WorkingOrder, over: bool, now_ms: int, heard: Heard) -> None:
-        """The venue does not know an order that it may never have got: send it, or give it up.
-
-        A planned one was never sent, or its sender died; of one whose answer was lost this is believed
-        only after a while.  The venue takes a name once: should the first one arrive after all, the
-        second is refused.
+        One such answer proves nothing.  An order whose answer was lost is believed absent after a while
+        and two looks; it is given up only where these are apart.  What is sent again has the same name,
+        which the venue takes once: should the first one arrive after all, the second is refused.
         """
+        client_id = working.client_id
+        looks, first_ms = self._absent.get(client_id, (0, now_ms))
+        looks += 1
+        self._absent[client_id] = looks, first_ms
         waited_ms = now_ms - working.created_ms
-        if working.state is IntentState.AMBIGUOUS and waited_ms < LOOKED_UP_SECONDS * 1000:
-            return
-        if over:
-            reason = "its time to live ended before it reached the venue"
-            event = IntentEvent(working.client_id, IntentState.EXPIRED, self._now_ms(), 0, "", reason)
-            self._take((event,), heard)
-            return
-        intent = self._intent(working.client_id)
-        if intent is not None:
-            self._send(intent, heard)
+        long = waited_ms >= LOOKED_UP_SECONDS * 1000 and looks > 1
+        if working.state not in _UNSETTLED:
+            if long and now_ms - first_ms >= LOOKED_UP_SECONDS * 1000:
+                detail = "the venue took it, and does not know it any more"
+                self.tell(heard, "order-missing", detail, symbol, client_id)
+        elif over:
+            if long and now_ms - first_ms >= APART_SECONDS * 1000:
+                reason = "its time to live ended before it reached the venue"
+                event = IntentEvent(client_id, IntentState.EXPIRED, self._now_ms(), 0, "", reason)
+                self._take((event,), heard)
+                del self._absent[client_id]
+        elif working.state is IntentState.PLANNED or long:
+            intent = self.intent(client_id)
+            if intent is not None:
+                self._absent.pop(client_id)
+                self._send(intent, heard)
+
+    def take_up(self, intent: Intent, report: OrderReport, heard: Heard) -> None:
+        """Make an order that was given up the working order of its symbol again, and end it.
+
+        Raises one of FAULTS.
+        """
+        self._take((), heard)
+        name = report.client_id
+        booked = sum(fill.quantity for fill in self._journal.fills(client_id=name))
+        state = IntentState.PARTLY_FILLED if booked else IntentState.SENT
+        reason = "given up, and alive at the venue"
+        event = IntentEvent(name, state, self._now_ms(), booked, report.venue_id, reason)
+        self._take((event,), heard)
 
     # --- orders -------------------------------------------------------------------------------
 
@@ -183,9 +223,9 @@ class OrderDesk:
             self._keep_at_hand(intent)
             try:
                 self._send(intent, heard)
-            except _FAULTS as fault:
+            except FAULTS as fault:
                 # it is found by its name in the next round, or sent then
-                self._in_trouble(heard, fault)
+                self.in_trouble(heard, fault)
 
     def _send(self, intent: Intent, heard: Heard) -> None:
         order = intent.order
@@ -212,6 +252,10 @@ class OrderDesk:
     def cancel(self, symbol: str, client_id: str) -> None:
         """Ask for cancellation; it is asked again in every round until the order has ended."""
         self.advance(CancelAsked(symbol))
+        self.ask_to_cancel(client_id)
+
+    def ask_to_cancel(self, client_id: str) -> None:
+        """Ask the venue; whether it has done so is seen when the order is looked up."""
         try:
             self._broker.cancel(client_id)
         except (AmbiguousOutcome, OrderRejected, NotFoundError, UnavailableError):
@@ -228,6 +272,9 @@ class OrderDesk:
         except OrderConflict as conflict:
             self.tell(heard, "order-conflict", conflict.detail, symbol, conflict.client_id)
             return
+        if report.replaced_by:
+            detail = f"somebody replaced it at the venue by {report.replaced_by}, which is not ours"
+            self.tell(heard, "order-conflict", detail, symbol, report.client_id)
         if (known.state, known.filled_quantity) == (working.state, working.filled_quantity):
             return
         event = IntentEvent(
@@ -263,7 +310,7 @@ class OrderDesk:
                 self.tell(heard, "order-conflict", detail, fill.symbol, fill.client_id)
         return bool(fresh)
 
-    def _intent(self, client_id: str) -> Intent | None:
+    def intent(self, client_id: str) -> Intent | None:
         """Return an intent of the journal's; those that were just asked for are kept at hand."""
         if client_id not in self._intents:
             intent = self._journal.intent(client_id)
@@ -278,7 +325,7 @@ class OrderDesk:
         self._intents[intent.order.client_id] = intent
 
     def _is_ours(self, fill: Fill, heard: Heard) -> bool:
-        if self._intent(fill.client_id) is not None:
+        if self.intent(fill.client_id) is not None:
             return True
         detail = f"the venue filled an order that this journal does not have: {fill.fill_id}"
         self.tell(heard, "foreign-fill", detail, fill.symbol, fill.client_id)
@@ -298,7 +345,7 @@ class OrderDesk:
         if filled < event.filled_quantity:
             booked |= {fill.fill_id: fill.quantity for fill in self._journal.fills(client_id=client_id)}
             filled = sum(booked.values())
-        intent = self._intent(client_id)
+        intent = self.intent(client_id)
         if filled >= event.filled_quantity or intent is None:
             return event
         if self._running_ms() - intent.order.created_ms >= LOOKED_UP_SECONDS * 1000:

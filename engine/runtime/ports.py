@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.model import Bar, Fill, Instrument, NoQuote, OrderReport, OrderRequest, Quote
 from engine.model import SessionFacts as SessionFacts
@@ -116,6 +116,34 @@ class Broker(Protocol):
 
     def clock(self) -> VenueClock:
         """Return the venue's time; without a stock session of its own the venue is always open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Something happened to an order; without a ``client_id`` it may have been to any of them.
+
+    It says nothing of what happened: that is asked of the broker.
+    """
+
+    client_id: str = ""
+
+
+ANYTHING: Final = Hint()
+"""What a stream says that is heard for the first time, or again: all that it did not tell was missed."""
+
+
+class OrderHints(Protocol):
+    """What a venue tells unasked.  Neither call waits, or raises; both may be made from any thread.
+
+    Whoever implements it also ends the sleep of the agent's loop when there is something to drain or a new
+    trouble, so that neither waits for the next cycle.
+    """
+
+    def drain(self) -> Sequence[Hint]:
+        """Return what was heard since the last call, oldest first, with ``ANYTHING`` for each connection."""
+
+    def trouble(self) -> str:
+        """Return why nothing is heard now; "" where all is well."""
 
 
 class OrderRejected(Exception):

@@ -23,6 +23,7 @@ from engine.verbs.state import (
     Rebased,
     State,
     StateEvent,
+    TakenUp,
     advance,
     unpack_state,
 )
@@ -78,6 +79,8 @@ def _changes(
                 if intent.cycle > state.cycle:
                     yield IntentPlanned(intent.order, intent.rule, None, False)
             else:
+                if not event.state.final and state.memory(intent.order.symbol).working is None:
+                    yield TakenUp(intent.order, intent.rule, event.filled_quantity)
                 yield moved(intent.order.symbol, event)
         case Fill():
             yield Filled(event, least_held(state, event))

@@ -106,6 +106,7 @@ class SymbolView:
     bars_since: Callable[[int], int | None]  # expected bars closed since an instant
     feeds: Mapping[str, Known]
     equity_weight: float | None  # the listing's weight
+    reconciled: bool = True  # what the venue has of it was compared with what we have
 
 
 # --- quotes -----------------------------------------------------------------------------------
@@ -370,6 +371,11 @@ def _frozen(view: SymbolView, moment: Moment) -> Known:
     return known(float(unsettled or view.memory.frozen))
 
 
+def _position_state(view: SymbolView, moment: Moment) -> Known:
+    explained = "changed" if view.memory.changed_quantity else "known"
+    return known(POSITION_STATE.index(explained if view.reconciled else "unreconciled"))
+
+
 def _clock_state(view: SymbolView, moment: Moment) -> Known:
     if moment.clock_state == "ok" and view.quote.reason is _R.CLOCK:
         return known(CLOCK_STATE.index("ahead"))  # the source's clock, seen from ours
@@ -429,9 +435,7 @@ _MAKERS: Final[dict[str, _Maker]] = {
     "open_order": _open_order,
     "frozen": _frozen,
     "unsendable": _unsendable,
-    "position_state": lambda view, moment: known(
-        POSITION_STATE.index("changed" if view.memory.changed_quantity else "known")
-    ),
+    "position_state": _position_state,
     "agent_state": lambda view, moment: known(AGENT_STATE.index(moment.agent_state)),
     "clock_state": _clock_state,
     "lease": lambda view, moment: known(float(moment.lease)),

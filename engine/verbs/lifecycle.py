@@ -24,6 +24,29 @@ _P, _S, _A = IntentState.PLANNED, IntentState.SENT, IntentState.AMBIGUOUS
 _PF, _F = IntentState.PARTLY_FILLED, IntentState.FILLED
 _C, _E, _R = IntentState.CANCELLED, IntentState.EXPIRED, IntentState.REJECTED
 
+VENUE_STATES: Final[Mapping[str, IntentState]] = {
+    # Open: something may still be filled.  Whether something is, says the quantity.
+    "accepted": _S,
+    "accepted_for_bidding": _S,
+    "pending_new": _S,
+    "new": _S,
+    "held": _S,
+    "partially_filled": _PF,
+    "stopped": _S,
+    "suspended": _S,
+    "calculated": _S,
+    "done_for_day": _S,
+    "pending_cancel": _S,
+    "pending_replace": _S,
+    # Final.
+    "filled": _F,
+    "canceled": _C,
+    "replaced": _C,  # its own part is over; ``OrderReport.replaced_by`` names what stands in its place
+    "expired": _E,
+    "rejected": _R,
+}
+"""What the words of FIX's OrdStatus (tag 39), and two more of venues, mean to us (docs/orders.md)."""
+
 NEXT_STATES: Final[Mapping[IntentState, frozenset[IntentState]]] = {
     # A restart may find anything that became of a planned or an ambiguous order.
     _P: frozenset({_S, _A, _PF, _F, _C, _E, _R}),
@@ -37,6 +60,14 @@ NEXT_STATES: Final[Mapping[IntentState, frozenset[IntentState]]] = {
     _R: frozenset(),
 }
 """The legal changes of state; staying in a state is always legal."""
+
+
+def venue_state(word: str) -> IntentState:
+    """Return what a venue's word for an order's state means; AMBIGUOUS for one that we do not know.
+
+    Then the order's quantity alone is believed, and it stays open until a known word comes.
+    """
+    return VENUE_STATES.get(word.strip().lower(), IntentState.AMBIGUOUS)
 
 
 class OrderConflict(TradectlError):

@@ -158,6 +158,18 @@ class OrderMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenUp:
+    """An order that we had given up is at the venue: it works again, until its cancellation is final.
+
+    ``booked`` is what the ledger holds of it.
+    """
+
+    order: OrderRequest
+    rule: str
+    booked: int
+
+
+@dataclass(frozen=True, slots=True)
 class CancelAsked:
     """Cancellation of a working order was asked for."""
 
@@ -265,6 +277,7 @@ Seen = QuoteSeen | BarSeen | QuantitySeen | GuardSeen
 """What a cycle sees of a symbol; it changes that symbol's memory and nothing else."""
 StateEvent = (
     IntentPlanned
+    | TakenUp
     | OrderMoved
     | CancelAsked
     | Filled
@@ -284,6 +297,8 @@ def advance(state: State, event: StateEvent) -> State:
     match event:
         case IntentPlanned():
             return _planned(state, event)
+        case TakenUp():
+            return _taken_up(state, event)
         case OrderMoved(symbol=symbol):
             return state.with_memory(symbol, _order_moved(state.memory(symbol), event))
         case CancelAsked(symbol=symbol):
@@ -361,6 +376,33 @@ def _planned(state: State, event: IntentPlanned) -> State:
     if order.side is OrderSide.BUY:
         buys = (*buys, (order.created_ms, order.symbol))
     return replace(state.with_memory(order.symbol, memory), recent_buys=buys)
+
+
+def _taken_up(state: State, event: TakenUp) -> State:
+    order = event.order
+    memory = state.memory(order.symbol)
+    if memory.working is not None:
+        return state
+    working = WorkingOrder(
+        order.client_id, order.side, order.quantity, event.booked, order.limit_price, IntentState.SENT, True,
+        order.expires_ms, event.rule, order.created_ms,
+    )  # fmt: skip
+    # it reached the venue after all: cooldowns count it, unless they count a later one
+    last = [max(memory.last_order_ms, order.created_ms), memory.last_buy_ms, memory.last_sell_ms]
+    side = 1 if order.side is OrderSide.BUY else 2
+    last[side] = max(last[side], order.created_ms)
+    return state.with_memory(
+        order.symbol,
+        replace(
+            memory,
+            working=working,
+            booked=event.booked,
+            before_order=(memory.last_order_ms, memory.last_buy_ms, memory.last_sell_ms),
+            last_order_ms=last[0],
+            last_buy_ms=last[1],
+            last_sell_ms=last[2],
+        ),
+    )
 
 
 def _order_moved(memory: Memory, event: OrderMoved) -> Memory:
