@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
@@ -14,6 +15,7 @@ from engine.errors import UnavailableError
 
 LOOPBACK: Final = "127.0.0.1"
 _START_SECONDS: Final = 10.0
+_SHUTDOWN_SECONDS: Final = 0.05
 _Result = TypeVar("_Result")
 
 
@@ -23,12 +25,18 @@ class LoopbackServer:
     The application's handlers run on the server's own event loop.  ``call`` runs a coroutine there.
     """
 
-    def __init__(self, application: web.Application, port: int = 0) -> None:
+    def __init__(
+        self, application: web.Application, port: int = 0, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Listen; ``port`` 0 takes a free one.  UnavailableError where it cannot."""
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stub server", daemon=True)
         self._thread.start()
-        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True)
+        # Who hangs on a fault must not keep the server from closing.
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_SECONDS
+        )
         try:
             self.port = self.call(self._listen(port))
         except OSError as error:
@@ -38,7 +46,7 @@ class LoopbackServer:
     @property
     def url(self) -> str:
         """The address, such as ``http://127.0.0.1:40123``, without a slash at its end."""
-        return f"http://{LOOPBACK}:{self.port}"
+        return f"{'https' if self._tls else 'http'}://{LOOPBACK}:{self.port}"
 
     @property
     def websocket_url(self) -> str:
@@ -67,8 +75,7 @@ class LoopbackServer:
 
     async def _listen(self, port: int) -> int:
         await self._runner.setup()
-        # Who hangs on a fault must not keep the server from closing.
-        site = web.TCPSite(self._runner, LOOPBACK, port)
+        site = web.TCPSite(self._runner, LOOPBACK, port, ssl_context=self._tls)
         await site.start()
         address = self._runner.addresses[0]
         return int(address[1])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from adapters.stubs.alpaca.prices import DAY, MINUTE, Page, Prices, Ticker, bar_json, day_before, timeframe_ms
 from adapters.stubs.alpaca.refusal import Refusal, bad_request
@@ -22,7 +23,6 @@ _USUAL_LIMIT: Final = 1000
 _MOST: Final = 10_000
 
 Document = dict[str, object]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def data_routes(venue: Venue, *, sip: bool) -> list[web.RouteDef]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Final, Self
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from adapters.stubs.alpaca.assets import DEFAULT_ASSETS, Asset
 from adapters.stubs.alpaca.data import data_routes
 from adapters.stubs.alpaca.refusal import Refusal
 from adapters.stubs.alpaca.sessions import CalendarSessions, Weekdays
+from adapters.stubs.alpaca.streams import CRYPTO_PATH, STOCKS_PATH, TRADING_PATH, Streams
 from adapters.stubs.alpaca.trading import trading_routes
 from adapters.stubs.alpaca.venue import Venue
 from adapters.stubs.faults import Fault, FaultPlan, NoFaults, fault_middleware
@@ -28,8 +30,6 @@ _KEY_HEADER: Final = "APCA-API-KEY-ID"
 _SECRET_HEADER: Final = "APCA-API-SECRET-KEY"
 _MINUTE_MS: Final = 60_000
 _LARGEST_BODY: Final = 1_000_000
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(slots=True)
@@ -99,7 +99,10 @@ class AlpacaStub:
         application = web.Application(middlewares=middlewares, client_max_size=_LARGEST_BODY)
         application.add_routes(trading_routes(self.venue, self.written))
         application.add_routes(data_routes(self.venue, sip=sip))
+        self._streams = Streams(self.venue, self.accepts)
+        application.add_routes(self._streams.routes())
         self._server = LoopbackServer(application, port)
+        self._server.call(self._streams.start())
 
     def written(self, document: object) -> str:
         """Return an answer's body."""
@@ -121,6 +124,44 @@ class AlpacaStub:
     def port(self) -> int:
         """Where it listens."""
         return self._server.port
+
+    @property
+    def stream_url(self) -> str:
+        """The whole address of the trade updates."""
+        return self._server.websocket_url + TRADING_PATH
+
+    @property
+    def stock_stream_url(self) -> str:
+        """The whole address of the stream of stocks' market data."""
+        return self._server.websocket_url + STOCKS_PATH
+
+    @property
+    def crypto_stream_url(self) -> str:
+        """The whole address of the stream of crypto's market data."""
+        return self._server.websocket_url + CRYPTO_PATH
+
+    # --- streams -------------------------------------------------------------------------------
+
+    def drop_streams(self) -> None:
+        """End every websocket without a word; what happens until they are back is lost to them."""
+        self._server.call(self._streams.drop())
+
+    def mute_streams(self) -> None:
+        """Leave every websocket open, and say nothing more."""
+        self._streams.mute(True)
+
+    def unmute_streams(self) -> None:
+        """Speak again; what happened meanwhile is lost."""
+        self._streams.mute(False)
+
+    def listeners(self, kind: str) -> int:
+        """Return how many websockets ("trading", "stocks" or "crypto") have subscribed to something."""
+        return self._streams.count(kind)
+
+    def wait_for_listeners(self, kind: str, count: int = 1, timeout_seconds: float = 10.0) -> None:
+        """Return when so many websockets of a kind have subscribed; TimeoutError if they do not."""
+        if not self._streams.wait_for(kind, count, timeout_seconds):
+            raise TimeoutError(f"no {count} listeners to {kind} within {timeout_seconds:g} s")
 
     # --- what it was asked ---------------------------------------------------------------------
 
@@ -151,7 +192,7 @@ class AlpacaStub:
     # --- middlewares, the outermost first ------------------------------------------------------
 
     @property
-    def _logging(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def _logging(self) -> Middleware:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
             logged = _Logged(request.method, request.path)
@@ -166,7 +207,7 @@ class AlpacaStub:
         return middleware
 
     @property
-    def _answering(self) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+    def _answering(self) -> Middleware:
         @web.middleware
         async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.headers.get("Upgrade", "").lower() == "websocket":

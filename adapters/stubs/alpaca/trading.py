@@ -10,6 +10,7 @@ from decimal import Decimal, localcontext
 from typing import Final
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from multidict import MultiMapping
 
 from adapters.stubs.alpaca.assets import STOCK, Asset
@@ -36,7 +37,6 @@ _RATIO_STEP: Final = Decimal("1e-12")
 _FIRST_DAY: Final = date(1980, 1, 1)
 _LAST_DAY: Final = date(2048, 12, 31)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Document = dict[str, object]
 
 
