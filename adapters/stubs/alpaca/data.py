@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from adapters.stubs.alpaca.prices import DAY, MINUTE, Page, Prices, Ticker, bar_json, day_before, timeframe_ms
 from adapters.stubs.alpaca.refusal import Refusal, bad_request
 from adapters.stubs.alpaca.venue import Venue
-from adapters.stubs.alpaca.wire import parsed_instant, to_ms
+from adapters.stubs.alpaca.wire import parsed_instant
 
 _CRYPTO_SYMBOL: Final = re.compile(r"[A-Z]+/[A-Z]+")
 _LOCATIONS: Final = ("us", "us-1", "us-2", "eu-1", "bs-1")
@@ -156,7 +156,7 @@ def _instant(request: web.Request, name: str, usual: int) -> int:
     if not written:
         return usual
     try:
-        return to_ms(parsed_instant(written))
+        return parsed_instant(written) // 1000
     except (ValueError, OverflowError):
         raise bad_request(f"invalid {name}: {written}") from None
 

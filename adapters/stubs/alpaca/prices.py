@@ -80,9 +80,10 @@ class Prices:
 
     def add_bar(self, symbol: str, bar: Bar, timeframe: str = MINUTE) -> None:
         """Add a bar, or put it in the place of the one that opened with it."""
-        bars = self.bars.setdefault(symbol, {}).setdefault(timeframe, [])
-        bars[:] = [other for other in bars if other.open_time_ms != bar.open_time_ms]
+        of_symbol = self.bars.setdefault(symbol, {})
+        bars = [other for other in of_symbol.get(timeframe, []) if other.open_time_ms != bar.open_time_ms]
         insort(bars, bar, key=lambda other: other.open_time_ms)
+        of_symbol[timeframe] = bars  # a new list: who reads the old one is not disturbed
 
     def series(self, symbol: str, timeframe: str, is_crypto: bool) -> Sequence[Bar]:
         """Return the bars of a timeframe: as they were set, else made of the bars of a minute.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal, localcontext
 from typing import Final
 
@@ -20,9 +20,9 @@ from adapters.stubs.alpaca.sessions import next_open_ms
 from adapters.stubs.alpaca.venue import Activity, Holding, Venue
 from adapters.stubs.alpaca.wire import (
     EXACT,
-    instant,
     local_date,
     local_instant,
+    microseconds,
     parsed_instant,
     text,
 )
@@ -30,6 +30,7 @@ from adapters.stubs.alpaca.wire import (
 _ACCOUNT_ID: Final = "6c9a4a8e-5b7d-4a53-9a0e-7f2d4c1b8e90"
 _ACCOUNT_NUMBER: Final = "PASTUB000001"
 _CREATED_AT: Final = "2024-01-02T14:30:00.000000Z"
+_DAY: Final = 86_400_000_000  # microseconds
 _MOST_ORDERS: Final = 500
 _USUAL_ORDERS: Final = 50
 _MOST_ACTIVITIES: Final = 100
@@ -163,9 +164,12 @@ class _Trading:
         side = query.get("side")
         after, until = _instant(query, "after"), _instant(query, "until")
         after_id, before_id = query.get("after_order_id"), query.get("before_order_id")
-        orders = list(self._venue.orders())
         if after_id or before_id:
-            orders = _around(orders, after_id, before_id)
+            orders = _around(self._venue.orders(), after_id, before_id)
+        elif status == "open":
+            orders = self._venue.open_orders()
+        else:
+            orders = self._venue.orders()
         found = [
             order
             for order in orders
@@ -173,8 +177,8 @@ class _Trading:
             and (not symbols or order.draft.asset.symbol in symbols)
             and (not classes or "all" in classes or order.draft.asset.asset_class in classes)
             and side in (None, "", order.draft.side)
-            and (after is None or _submitted(order) > after)
-            and (until is None or _submitted(order) < until)
+            and (after is None or microseconds(order.created_ms) > after)
+            and (until is None or microseconds(order.created_ms) < until)
         ]
         if descending:
             found.reverse()
@@ -196,11 +200,7 @@ class _Trading:
         self._venue.cancel(_order_id(request))
 
     async def cancel_all(self, request: web.Request) -> list[Document]:
-        return [
-            {"id": order.id, "status": self._cancelled(order.id)}
-            for order in self._venue.orders()
-            if order.is_open
-        ]
+        return [{"id": order.id, "status": self._cancelled(order.id)} for order in self._venue.open_orders()]
 
     def _cancelled(self, order_id: str) -> int:
         """Cancel an order; return the status of that alone."""
@@ -398,11 +398,7 @@ def _order_id(request: web.Request) -> str:
         raise malformed("order_id is not a UUID") from None
 
 
-def _submitted(order: Order) -> datetime:
-    return parsed_instant(instant(order.created_ms) or "")
-
-
-def _around(orders: Sequence[Order], after_id: str | None, before_id: str | None) -> list[Order]:
+def _around(orders: Sequence[Order], after_id: str | None, before_id: str | None) -> Sequence[Order]:
     """Return the orders after one, or before one."""
     ids = [order.id for order in orders]
     for order_id in (after_id, before_id):
@@ -410,7 +406,7 @@ def _around(orders: Sequence[Order], after_id: str | None, before_id: str | None
             raise not_found(f"order not found for {order_id}")
     first = ids.index(after_id) + 1 if after_id else 0
     last = ids.index(before_id) if before_id else len(ids)
-    return list(orders[first:last])
+    return orders[first:last]
 
 
 def _direction(query: Mapping[str, str]) -> bool:
@@ -430,7 +426,7 @@ def _number(query: Mapping[str, str], name: str, usual: int, least: int, most: i
     return int(written)
 
 
-def _instant(query: Mapping[str, str], name: str) -> datetime | None:
+def _instant(query: Mapping[str, str], name: str) -> int | None:
     written = query.get(name)
     if not written:
         return None
@@ -459,11 +455,11 @@ def _time_filter(query: Mapping[str, str]) -> Callable[[Activity], bool]:
     day = _instant(query, "date")
 
     def fits(activity: Activity) -> bool:
-        at = parsed_instant(instant(activity.at_ms) or "")
+        at = microseconds(activity.at_ms)
         return (
             (after is None or at > after)
             and (until is None or at < until)
-            and (day is None or at.date() == day.date())
+            and (day is None or at // _DAY == day // _DAY)
         )
 
     return fits

@@ -149,6 +149,11 @@ class Venue:
         with self._step():
             return [replace(order) for order in self._orders.values()]
 
+    def open_orders(self) -> Sequence[Order]:
+        """Return a copy of every order that is not final, the oldest first."""
+        with self._step():
+            return [replace(order) for order in self._open.values()]
+
     def order(self, client_order_id: str) -> Order:
         """Return a copy of an order; KeyError where there is none."""
         with self._step():

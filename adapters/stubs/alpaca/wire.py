@@ -75,11 +75,20 @@ def to_ms(at: datetime) -> int:
     return (at - _EPOCH) // timedelta(milliseconds=1)
 
 
-def parsed_instant(written: str) -> datetime:
-    """Return a time that was asked for: a date or RFC 3339 (UTC without an offset); ValueError if neither."""
+def microseconds(at_ms: int) -> int:
+    """Return an instant of trading as it is written, in microseconds since 1970."""
+    return at_ms * 1000 + _MICROSECONDS
+
+
+def parsed_instant(written: str) -> int:
+    """Return a time that was asked for, in microseconds since 1970; ValueError where it is none.
+
+    It is a date, or RFC 3339; without an offset it is UTC.
+    """
     # A plus sign in a query that was not escaped arrives as a space.
     at = datetime.fromisoformat(written.strip().replace(" ", "+"))
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    aware = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return (aware - _EPOCH) // timedelta(microseconds=1)
 
 
 def _to_the_second(at_ms: int) -> str:
