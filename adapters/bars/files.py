@@ -16,6 +16,9 @@ A ``manifest.json`` or ``manifest.yaml`` beside the files says what a name canno
 
 What is stated of a name goes before what is stated of a pattern.
 A manifest without ``bars`` belongs to somebody else and is left alone.
+
+A folder that is a history store (``adapters.bars.store``) is opened as such: its bars were checked when they
+were stored, and what is absent from it is a gap.
 """
 
 from __future__ import annotations
@@ -35,11 +38,13 @@ from adapters.bars.reading import (
     GAP_FACTOR,
     Expectation,
     instant_text,
+    interval_seconds_of,
     interval_text,
     jump_text,
     read_bars,
 )
 from adapters.bars.series import DAY_SECONDS, BarSeries, resampled, with_untraded_bars
+from adapters.bars.store import HistoryStore, is_history
 from adapters.symbols.inferred import calendar_of
 from engine.errors import DataError, NotFoundError
 from engine.model import Bar
@@ -49,9 +54,6 @@ _SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 _MANIFESTS: Final = ("manifest.json", "manifest.yaml", "manifest.yml")
 _MANIFEST_BYTES: Final = 1_000_000
 _SYMBOL: Final = re.compile(r"[A-Z0-9][A-Z0-9.\-]*")
-_INTERVAL: Final = re.compile(r"(\d+)(s|m|min|h|d)", re.IGNORECASE)
-_UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": DAY_SECONDS}
-_INTERVAL_WORDS: Final = {"minute": 60, "hourly": 3600, "daily": DAY_SECONDS}
 _ABSENT_BARS: Final = ("unknown", "no_trade")
 _MOST_UNTRADED_BARS: Final = 5_000_000
 
@@ -164,7 +166,7 @@ def open_bar_files(pattern: str, calendar: Calendar, symbols: Collection[str] | 
     """Open the bar files that a path, a folder or a glob (``**``, ``~``) names, and check all of them.
 
     Args:
-        pattern: A file, a folder (all bar files below it) or a glob.
+        pattern: A file, a folder (all bar files below it), a glob, or the folder of a history store.
         calendar: Says which bars are expected: for joining files, for daily bars, for coarser ones.
         symbols: Read only the files of these symbols; None reads all.
 
@@ -173,6 +175,8 @@ def open_bar_files(pattern: str, calendar: Calendar, symbols: Collection[str] | 
         BarFilesError: Files that cannot be used, or do not join: one text per file.
         ConfigurationError: A parquet file without pyarrow, or a date outside the calendar.
     """
+    if is_history(Path(pattern).expanduser()):
+        return _of_history(HistoryStore(Path(pattern).expanduser()), calendar, symbols)
     found = BarFiles(calendar)
     failures: list[str] = []
     parts: dict[tuple[str, int], list[_Part]] = {}
@@ -199,6 +203,28 @@ def open_bar_files(pattern: str, calendar: Calendar, symbols: Collection[str] | 
             found._series.setdefault(symbol, {})[interval_seconds] = series
     if failures:
         raise BarFilesError(failures)
+    return found
+
+
+def _of_history(store: HistoryStore, calendar: Calendar, symbols: Collection[str] | None) -> BarFiles:
+    found = BarFiles(calendar)
+    failures = []
+    for symbol in store.symbols():
+        if symbols is not None and symbol not in symbols:
+            continue
+        try:
+            found._calendars[symbol] = store.calendar_of(symbol) or calendar_of(symbol)
+            found._series[symbol] = {
+                interval: store.read(symbol, interval) for interval in store.intervals(symbol)
+            }
+        except DataError as error:
+            failures.append(str(error))
+    if failures:
+        raise BarFilesError(failures)
+    if not found._series:
+        raise NotFoundError(
+            f"{store.folder}: the history holds no such bars; 'tradectl fetch-history' gets them"
+        )
     return found
 
 
@@ -235,8 +261,10 @@ def _entries(pattern: str, notes: list[str], failures: list[str]) -> Iterator[_E
 
 
 def _entry(path: Path, manifest: _Manifest) -> _Entry:
+    if len(path.parents) > 2 and is_history(path.parents[2]):
+        raise DataError(f"{path}: part of the history store {path.parents[2]}; name that folder itself")
     parts = path.name[: path.name.index(".csv") if ".csv" in path.name else path.name.rindex(".")].split("_")
-    intervals = [seconds for part in parts[1:] if (seconds := _interval_seconds(part))]
+    intervals = [seconds for part in parts[1:] if (seconds := interval_seconds_of(part))]
     symbol = parts[0].upper()
     entry = _Entry(path, symbol, intervals[0] if intervals else 0, calendar_of(symbol))
     for stated in manifest.entries_for(path.name):
@@ -252,15 +280,6 @@ def _entry(path: Path, manifest: _Manifest) -> _Entry:
     if not _SYMBOL.fullmatch(entry.symbol):
         raise DataError(f"{path}: {entry.symbol!a} is no symbol; name the file SYMBOL_INTERVAL.csv")
     return entry
-
-
-def _interval_seconds(text: str) -> int:
-    """Return the seconds of an interval such as 15m; 0 if it is none, or longer than a day."""
-    match = _INTERVAL.fullmatch(text)
-    if match is None:
-        return _INTERVAL_WORDS.get(text.lower(), 0)
-    seconds = int(match[1]) * _UNIT_SECONDS[match[2].lower()]
-    return seconds if seconds <= DAY_SECONDS else 0
 
 
 def _manifest(folder: Path, notes: list[str]) -> _Manifest:
@@ -320,7 +339,7 @@ def _checked_entry(where: str, entry: object) -> Mapping[str, Any]:
             )
     checked = dict(entry)
     if "interval" in checked:
-        checked["interval"] = _interval_seconds(checked["interval"])
+        checked["interval"] = interval_seconds_of(checked["interval"])
         if not checked["interval"]:
             raise DataError(f"{where}: interval {entry['interval']!a} is none up to 1d, such as 15m")
     if checked.get("absent_bars", "unknown") not in _ABSENT_BARS:

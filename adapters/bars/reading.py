@@ -22,6 +22,7 @@ import csv
 import gzip
 import io
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,9 @@ GAP_FACTOR: Final = 1.8
 CLOSE_FACTOR: Final = 5.0
 OPEN_TOLERANCE: Final = 0.01
 
+_INTERVAL: Final = re.compile(r"(\d+)(s|m|min|h|d)", re.IGNORECASE)
+_UNIT_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": DAY_SECONDS}
+_INTERVAL_WORDS: Final = {"minute": 60, "hourly": 3600, "daily": DAY_SECONDS}
 _LONGEST_LINE: Final = 4096
 _ROWS_THAT_SHOW_THE_STEP: Final = 10
 _EARLIEST_MS: Final = -62_135_596_800_000  # 0001-01-01
@@ -400,6 +404,15 @@ def interval_text(seconds: int) -> str:
         if seconds % size == 0:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def interval_seconds_of(text: str) -> int:
+    """Return the seconds of an interval such as 15m; 0 if it is none, or longer than a day."""
+    match = _INTERVAL.fullmatch(text)
+    if match is None:
+        return _INTERVAL_WORDS.get(text.lower(), 0)
+    seconds = int(match[1]) * _UNIT_SECONDS[match[2].lower()]
+    return seconds if seconds <= DAY_SECONDS else 0
 
 
 def _shown(cell: object) -> str:

@@ -1,0 +1,92 @@
+"""What one vendor of bars answers: a page of bars and how far it reaches, or why there is none.
+
+A vendor is a blocking client of one service, as in ``adapters.quotes.source``.  ``adapters.bars.fetching``
+asks it page by page and gives its bars their place in the history store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from adapters.bars.series import BarSeries
+from engine.model import AssetClass
+
+
+class Adjustment(StrEnum):
+    """What prices before a split or a dividend were changed by."""
+
+    RAW = "raw"  # by nothing: as they were traded
+    SPLIT = "split"  # by every split up to the day of the fetch
+    ALL = "all"  # by splits and dividends
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Bars of ``interval_seconds`` with start_ms <= open < end_ms, from the oldest on.
+
+    ``spelling`` is in the vendor's own notation; ``adjustment`` is a wish: the page says what it got.
+    """
+
+    spelling: str
+    asset_class: AssetClass
+    interval_seconds: int
+    start_ms: int
+    end_ms: int
+    adjustment: Adjustment = Adjustment.RAW
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The beginning of what was asked for, or all of it.
+
+    ``bars`` carry their start in UTC (a daily bar its session's date at 00:00Z), strictly ascending.  They
+    may hold bars outside regular sessions and a last one not closed: whoever asked knows the calendar.
+    A bar that cannot be read is left out and counted in ``refused``.  ``end_ms`` says how far the answer
+    reaches: the end that was asked for, or where to ask on.
+    """
+
+    bars: BarSeries
+    end_ms: int
+    adjustment: Adjustment = Adjustment.RAW
+    refused: int = 0
+
+
+class FetchFailedError(Exception):
+    """A page could not be had; no secret in ``reason``.
+
+    ``retry_after_seconds`` is the vendor's own wish; ``passing`` says whether asking again may help.
+    """
+
+    def __init__(
+        self, reason: str, retry_after_seconds: float | None = None, *, passing: bool = True
+    ) -> None:
+        """Keep what whoever asks on needs."""
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+        self.passing = passing
+
+
+class BarVendor(Protocol):
+    """One vendor; ``name`` is its key in the configuration."""
+
+    name: str
+
+    def native_seconds(self, interval_seconds: int, asset_class: AssetClass) -> int | None:
+        """Return the interval to ask for so that bars of ``interval_seconds`` can be made; None for none.
+
+        It differs where the vendor's own bars of that interval stand on another grid than ours: from the
+        session's open, or from UTC midnight.
+        """
+
+    def reach_seconds(self, interval_seconds: int) -> int | None:
+        """Return how far back from now native bars are served; None where no bound is known."""
+
+    def page(self, request: PageRequest, timeout_seconds: float) -> Page:
+        """Return the first page of a native interval; one request, without retries.
+
+        Raises:
+            FetchFailedError: The vendor could not be heard, refused, or said what cannot be read.
+        """
