@@ -159,6 +159,10 @@ class Guarded(Generic[_Client]):
         self.client = client
         self._transport = transport
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._transport.close()
+
     @property
     def rate_limit(self) -> RateLimit | None:
         """What the venue last said of its limit; None before it said anything."""
@@ -272,6 +276,9 @@ class _Transport:
             self._lost(lost.reason, writes and lost.sent)
         self._note_limit(answer)
         return self._read(answer, writes)
+
+    def close(self) -> None:
+        self._session.close()
 
     def _read(self, answer: Answer, writes: bool) -> object:
         body = self._without_keys(answer.body)
