@@ -29,6 +29,7 @@ from adapters.stubs.serving import LoopbackServer
 KEY: Final = "stub-exchange-key"
 SECRET: Final = "stub-exchange-secret"
 
+_ROOT: Final = "/api/v3/"
 _ZERO: Final = Decimal(0)
 _UNIT: Final = Decimal("0.00000001")
 _MOST_ROWS: Final = 1000
@@ -153,6 +154,8 @@ class ExchangeStub:
     """The exchange, from its making until ``close``; a context manager.
 
     ``plan`` may be exchanged at any time; ``requests`` is every request in its order, faulty or not.
+    ``edits`` are functions by path (such as ``openOrders``) through which answers pass before they are sent:
+    to say what this exchange never says.
     """
 
     def __init__(
@@ -183,6 +186,7 @@ class ExchangeStub:
         """
         self.plan: FaultPlan = NoFaults()
         self.requests: list[Asked] = []
+        self.edits: dict[str, Callable[[Any], object]] = {}
         self._pairs = {pair.name: pair for pair in pairs}
         self._free = dict(balances if balances is not None else {"USD": Decimal(10_000)})
         self._locked: dict[str, Decimal] = {}
@@ -295,9 +299,9 @@ class ExchangeStub:
             ("GET", "myTrades"): self._my_trades,
         }
         for path, answer in public.items():
-            application.router.add_get(f"/api/v3/{path}", self._answering(answer, signed=False))
+            application.router.add_get(_ROOT + path, self._answering(answer, signed=False))
         for (method, path), answer in private.items():
-            application.router.add_route(method, f"/api/v3/{path}", self._answering(answer, signed=True))
+            application.router.add_route(method, _ROOT + path, self._answering(answer, signed=True))
         return application
 
     def _answering(
@@ -309,7 +313,9 @@ class ExchangeStub:
             if signed:
                 self._check_signature(request.headers.get("X-MBX-APIKEY"), raw, parameters)
             with self._lock:
-                return web.json_response(answer(parameters))
+                said = answer(parameters)
+            edit = self.edits.get(request.path.removeprefix(_ROOT))
+            return web.json_response(said if edit is None else edit(said))
 
         return handler
 

@@ -179,14 +179,14 @@ class ExchangeClient:
         """Say whether ccxt's description of the exchange claims an ability of its own, such as fetchOrder."""
         return self._exchange.has.get(ability) is True
 
-    def markets(self) -> Mapping[str, Mapping[str, Any]]:
+    def markets(self, seconds: float | None = None) -> Mapping[str, Mapping[str, Any]]:
         """Return ccxt's markets by symbol, such as ``BTC/USD``; they are asked for once.
 
         Raises ExchangeUnavailable.
         """
         if not self._exchange.markets:
             self._exchange.markets = None
-            self.call("load_markets")
+            self.call("load_markets", seconds=seconds)
         if not self._exchange.markets:
             raise ExchangeUnavailable(f"{self.name}: its list of markets cannot be read")
         markets: Mapping[str, Mapping[str, Any]] = self._exchange.markets
@@ -200,7 +200,8 @@ class ExchangeClient:
 
         Raises ExchangeRefused, ExchangeUnavailable or ExchangeAmbiguous.
         """
-        ends = time.monotonic() + min(self.access.total_seconds, seconds or self.access.total_seconds)
+        total = self.access.total_seconds
+        ends = time.monotonic() + (total if seconds is None else min(total, seconds))
         if not self._lock.acquire(timeout=max(0.0, ends - time.monotonic())):
             raise ExchangeUnavailable(f"{self.name}: no time was left to ask")
         try:
@@ -265,8 +266,10 @@ class ExchangeClient:
             return parsed
 
         def tickers(rows: object, *_ignored: object) -> dict[str, Any]:
-            found = each(parse_ticker)(rows)
-            return {ticker["symbol"]: ticker for ticker in found if isinstance(ticker.get("symbol"), str)}
+            found = [row for row in each(parse_ticker)(rows) if isinstance(row.get("symbol"), str)]
+            if rows and not found:
+                raise _UnusableError("tickers that cannot be read")
+            return {ticker["symbol"]: ticker for ticker in found}
 
         def market_or_none(row: object) -> Any:  # noqa: ANN401 - as ccxt parses
             found = _parsed_or_odd(parse_market, row)
@@ -437,7 +440,7 @@ class _Gate:
         """Return what the exchange said of an error, with its code."""
         if not isinstance(self._said, dict):
             return ""
-        return f"{self._said.get('msg', '')} ({self._said.get('code', 'no code')})"
+        return f"{self._said.get('msg') or self._said.get('message')} ({self._said.get('code')})"
 
     def left_alone_seconds(self) -> float | None:
         """Return how long the exchange still wants no request; None if it does not mind."""
