@@ -25,6 +25,9 @@ RECONCILE_EVERY_SECONDS: Final = 300
 HINTS_UNHEARD: Final = "hints-unheard"
 """The incident of a stream of hints that is not heard: what happens is seen in the next round only."""
 
+UNTOLD_SECONDS: Final = 10
+"""So late a hint may be; a stream that stands and does not tell what the venue did is not heard."""
+
 _CASH_TOLERANCE_PPM: Final = 1000
 """So far, and by 1 USD at least, the venue's cash may be below our books: it rounds fees its own way."""
 
@@ -117,6 +120,7 @@ class Reconciler:
         self._every_ms = every_seconds * 1000
         self._names = OwnNames(journal, account)
         self._hinted: dict[str, None] = {}
+        self._untold_ms: int | None = None  # since when the venue knows of something that no hint told of
         self._lost = True
         self._due_ms = 0
         self._cash_due = True
@@ -180,6 +184,8 @@ class Reconciler:
             if strict and isinstance(fault, DataError):
                 raise
             return self._in_trouble(heard, fault)
+        if self._untold_ms is None and heard.events and not self._hinted:
+            self._untold_ms = now_ms
         if whole:
             self._lost, self._due_ms, self._cash_due = False, now_ms + self._every_ms, True
         # what could not be asked is not over: its hint is kept, and every later round asks for it
@@ -196,12 +202,21 @@ class Reconciler:
     def _listen(self, heard: Heard) -> None:
         if self._hints is None:
             return
-        self._hinted.update((hint.client_id, None) for hint in self._hints.drain())
+        told = self._hints.drain()
+        if told:
+            self._untold_ms = None
+        self._hinted.update((hint.client_id, None) for hint in told)
         trouble = self._hints.trouble()
+        if not trouble and self._is_mute():
+            trouble = "the stream of hints stands, and did not tell what the venue did"
         if trouble:
             self._desk.tell(heard, HINTS_UNHEARD, trouble)
         else:
             self._desk.settled(HINTS_UNHEARD)
+
+    def _is_mute(self) -> bool:
+        untold_ms = self._untold_ms
+        return untold_ms is not None and self._running_ms() - untold_ms >= UNTOLD_SECONDS * 1000
 
     def _working_id(self, symbol: str) -> str:
         working = self._desk.state.memory(symbol).working
