@@ -17,7 +17,16 @@ from types import TracebackType
 from adapters.brokers.venue_file import BookedOrder, CommitProbe, CommitUnknown, NoProbe, VenueFile
 from engine.codes import IntentState
 from engine.errors import ConfigurationError, DataError, NotFoundError, UnavailableError
-from engine.model import Fill, Instrument, OrderReport, OrderRequest, OrderSide, Quote, TimeInForce
+from engine.model import (
+    Fill,
+    Instrument,
+    OrderReport,
+    OrderRequest,
+    OrderSide,
+    Quote,
+    QuoteKind,
+    TimeInForce,
+)
 from engine.runtime.ports import (
     AmbiguousOutcome,
     Calendar,
@@ -327,7 +336,12 @@ class PaperBroker:
         except UnavailableError:
             # A market that cannot be seen is a market without quotes: orders rest, look-ups go on.
             return {}
-        return {symbol: quote for symbol, quote in answers.items() if isinstance(quote, Quote)}
+        return {
+            symbol: quote
+            for symbol, quote in answers.items()
+            # A stored close is no market: nothing is sold into it.
+            if isinstance(quote, Quote) and quote.kind is not QuoteKind.HISTORY
+        }
 
     def _position(self, cursor: str) -> int:
         if not cursor:

@@ -24,7 +24,16 @@ from engine.evaluate.agreement import Agreement
 from engine.language.lower import lower, lower_all
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, LoweredRule, Once
-from engine.model import Fill, Instrument, NoQuote, OrderRequest, OrderSide, Quote, SizedOrder
+from engine.model import (
+    Fill,
+    Instrument,
+    NoQuote,
+    OrderRequest,
+    OrderSide,
+    Quote,
+    QuoteKind,
+    SizedOrder,
+)
 from engine.runtime.desk import ALWAYS_OPEN, DAY_SECONDS, BarDesk, history_needed_seconds
 from engine.runtime.guard import DrawdownGates, drawdown_gate_is_true, is_unguarded, protects
 from engine.runtime.journal_port import (
@@ -486,13 +495,14 @@ class Agent:
 
     def _quotes(self, symbols: Sequence[str]) -> dict[str, JudgedQuote]:
         """Ask for all quotes in one call and judge each; a source out of reach has no quotes."""
-        wall_ms = self.ports.clock.now_utc_ms()
-        deadline_ms = wall_ms + self.settings.deadline_ms
+        deadline_ms = self.ports.clock.now_utc_ms() + self.settings.deadline_ms
         answers: Mapping[str, Quote | NoQuote]
         try:
             answers = self.ports.quotes.snapshot(symbols, deadline_ms)
         except UnavailableError as error:
             answers = {symbol: NoQuote(symbol, UnknownReason.MISSING, str(error)) for symbol in symbols}
+        # Asking takes time: what was stamped meanwhile is not from the future.
+        wall_ms = self.ports.clock.now_utc_ms()
         judged = {}
         seen: list[Seen] = []
         for symbol in symbols:
@@ -562,7 +572,8 @@ class Agent:
     ) -> dict[str, tuple[int, bool]]:
         """The price that values each symbol, and whether it is fresh.
 
-        Outside its regular session an instrument's official close is its fresh valuation.
+        Outside its regular session an instrument's official close is its fresh valuation.  A stored close
+        values, never as fresh, what has no price yet.
         """
         prices = {}
         for symbol, judged in quotes.items():
@@ -573,6 +584,8 @@ class Agent:
                 if last is not None and last[1] >= memory.trusted_ms and 0 < last[0] < float("inf"):
                     price = round(last[0] * PRICE_SCALE)
                 fresh = price > 0
+            if not price and judged.quote is not None and judged.quote.kind is QuoteKind.HISTORY:
+                price = judged.quote.bid
             prices[symbol] = price, fresh
         return prices
 

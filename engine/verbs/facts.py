@@ -16,7 +16,7 @@ from engine.codes import IntentState, UnknownReason
 from engine.invariants import SURE_AT_MOST
 from engine.language.policy import Listing
 from engine.lowered import FactSlot, LoweredPolicy, Once, SlotOrigin
-from engine.model import Instrument, NoQuote, OrderSide, Quote, SessionFacts
+from engine.model import Instrument, NoQuote, OrderSide, Quote, QuoteKind, SessionFacts
 from engine.units import (
     ELAPSED_CAP_SECONDS,
     MONEY_SCALE,
@@ -111,6 +111,9 @@ class SymbolView:
 
 # --- quotes -----------------------------------------------------------------------------------
 
+_STATES: Final = {_R.STALE: "stale", _R.UNCONFIRMED: "unconfirmed", _R.NO_INSTRUMENT: "unsupported"}
+"""What is said of a quote that is not there, by its reason; "missing" for every other one."""
+
 
 def judge_quote(
     answer: Quote | NoQuote | None, memory: Memory, wall_ms: int, max_age_seconds: int, jump_guard: float
@@ -119,18 +122,21 @@ def judge_quote(
 
     A quote further than ``jump_guard`` from the last accepted one is unconfirmed until another agrees
     with it: a later one, or one of another source (language reference, "Prices").  The same quote asked
-    for again confirms nothing, or a print at x 0.01 in a quiet market would fire a stop.
+    for again confirms nothing, or a print at x 0.01 in a quiet market would fire a stop.  A stored close
+    is stale however young it is: it may value a position, and prices no order.
     """
     if answer is None:
         return JudgedQuote(None, "missing", _R.MISSING, "no answer")
     if isinstance(answer, NoQuote):
-        state = "stale" if answer.reason is _R.STALE else "missing"
-        return JudgedQuote(None, state, answer.reason, answer.detail)
+        return JudgedQuote(None, _STATES.get(answer.reason, "missing"), answer.reason, answer.detail)
     if not 0 < answer.bid <= answer.ask:
         return JudgedQuote(None, "missing", _R.NOT_A_NUMBER, "bid above ask, or not above 0")
     age_ms = max(0, wall_ms - answer.source_time_ms)
     if answer.source_time_ms > wall_ms + CLOCK_TOLERANCE_MS:
         return JudgedQuote(None, "missing", _R.CLOCK, "stamped in the future")
+    if answer.kind is QuoteKind.HISTORY:
+        detail = f"a stored close, {age_ms // 1000} s old: it prices no order"
+        return JudgedQuote(answer, "stale", _R.STALE, detail, age_ms)
     if age_ms > max_age_seconds * 1000:
         return JudgedQuote(answer, "stale", _R.STALE, f"{age_ms // 1000} s old", age_ms)
     if memory.trusted_bid and _jumps(memory.trusted_bid, answer.bid, jump_guard):

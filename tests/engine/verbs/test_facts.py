@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from engine.codes import IntentState, UnknownReason
 from engine.lowered import Once
-from engine.model import AssetClass, Instrument, NoQuote, OrderSide, Quote, SessionFacts, WorkingOrder
+from engine.model import (
+    AssetClass,
+    Instrument,
+    NoQuote,
+    OrderSide,
+    Quote,
+    QuoteKind,
+    SessionFacts,
+    WorkingOrder,
+)
 from engine.units import ELAPSED_CAP_SECONDS, PRICE_SCALE
 from engine.verbs.facts import (
     AccountFigures,
@@ -242,6 +251,8 @@ def test_facts_are_on_their_grid() -> None:
         (None, "missing", _R.MISSING),
         (NoQuote(SYMBOL, _R.MISSING, "x"), "missing", _R.MISSING),
         (NoQuote(SYMBOL, _R.STALE, "x"), "stale", _R.STALE),
+        (NoQuote(SYMBOL, _R.UNCONFIRMED, "two sources disagree"), "unconfirmed", _R.UNCONFIRMED),
+        (NoQuote(SYMBOL, _R.NO_INSTRUMENT, "no source has it"), "unsupported", _R.NO_INSTRUMENT),
         (quote(0), "missing", _R.NOT_A_NUMBER),
         (quote(-1), "missing", _R.NOT_A_NUMBER),
         (quote(101, 100), "missing", _R.NOT_A_NUMBER),
@@ -266,6 +277,18 @@ def test_quotes_are_judged(answer: Any, state: str, reason: UnknownReason) -> No
     assert facts["price"] == (answer.bid / PRICE_SCALE if state == "tradable" else reason)
     if state != "tradable":
         assert facts["ask"] is reason
+
+
+def test_a_stored_close_is_stale_however_young() -> None:
+    """It may value a position, so it is kept; no fact of a price is made from it."""
+    stored = replace(quote(100, age_ms=1), kind=QuoteKind.HISTORY)
+    judged = judge_quote(stored, Memory(), NOW_MS, 60, 0.2)
+    assert (judged.state, judged.reason, judged.quote) == ("stale", _R.STALE, stored)
+    facts = made(view_of(quote=judged))
+    assert facts["price"] is facts["ask"] is _R.STALE
+    ahead = replace(quote(100, age_ms=-9000), kind=QuoteKind.HISTORY)
+    assert judge_quote(ahead, Memory(), NOW_MS, 60, 0.2).quote is None
+    assert judge_quote(replace(stored, bid=0), Memory(), NOW_MS, 60, 0.2).quote is None
 
 
 def test_the_first_quote_is_accepted() -> None:
