@@ -1,0 +1,1 @@
+"""What a person sets beside the policy: one file of settings, and keys that are never in it."""
