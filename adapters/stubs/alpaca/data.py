@@ -25,13 +25,16 @@ _MOST: Final = 10_000
 Document = dict[str, object]
 
 
-def data_routes(venue: Venue, *, sip: bool) -> list[web.RouteDef]:
-    """Return the routes of the market data; ``sip`` says whether that feed may be read up to now."""
+def data_routes(venue: Venue, written: Callable[[object], str], *, sip: bool) -> list[web.RouteDef]:
+    """Return the routes of the market data.
+
+    ``written`` makes the body of an answer; ``sip`` says whether that feed may be read up to now.
+    """
     stocks, crypto = _Data(venue, is_crypto=False, sip=sip), _Data(venue, is_crypto=True, sip=sip)
 
     def answered(answer: Callable[[web.Request], Document]) -> Handler:
         async def handler(request: web.Request) -> web.StreamResponse:
-            return web.json_response(answer(request))
+            return web.json_response(text=written(answer(request)))
 
         return handler
 

@@ -98,14 +98,14 @@ class AlpacaStub:
         middlewares = [self._logging, fault_middleware(lambda: _Noted(self.plan)), self._answering]
         application = web.Application(middlewares=middlewares, client_max_size=_LARGEST_BODY)
         application.add_routes(trading_routes(self.venue, self.written))
-        application.add_routes(data_routes(self.venue, sip=sip))
+        application.add_routes(data_routes(self.venue, self.written, sip=sip))
         self._streams = Streams(self.venue, self.accepts)
         application.add_routes(self._streams.routes())
         self._server = LoopbackServer(application, port)
         self._server.call(self._streams.start())
 
     def written(self, document: object) -> str:
-        """Return an answer's body."""
+        """Return the body of an answer other than a refusal."""
         return json.dumps(document)
 
     # --- where it is ---------------------------------------------------------------------------

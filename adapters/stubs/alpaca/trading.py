@@ -35,8 +35,8 @@ _MOST_ORDERS: Final = 500
 _USUAL_ORDERS: Final = 50
 _MOST_ACTIVITIES: Final = 100
 _RATIO_STEP: Final = Decimal("1e-12")
-_FIRST_DAY: Final = date(1980, 1, 1)
-_LAST_DAY: Final = date(2048, 12, 31)
+_FIRST_DAY: Final = date(1990, 1, 1)
+_LAST_DAY: Final = date(2029, 12, 31)
 
 Document = dict[str, object]
 
@@ -239,10 +239,9 @@ class _Trading:
         for holding in self._venue.holdings():
             try:
                 order = self._venue.submit(_closing(holding, holding.quantity))
-                answers.append({"symbol": holding.asset.position_symbol, "status": "200", "body": order})
+                answers.append({"symbol": holding.asset.position_symbol, "status": 200, "body": order})
             except Refusal as refusal:
-                status = str(refusal.status)
-                answers.append({"symbol": holding.asset.position_symbol, "status": status})
+                answers.append({"symbol": holding.asset.position_symbol, "status": refusal.status})
         return answers
 
     def _holding(self, symbol_or_id: str) -> Holding:
