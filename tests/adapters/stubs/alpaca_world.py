@@ -35,7 +35,12 @@ class Caller:
         return {name: str(self._session.headers[name]) for name in ("APCA-API-KEY-ID", "APCA-API-SECRET-KEY")}
 
     def __call__(
-        self, method: str, path: str, body: dict[str, Any] | None = None, **query: str | int | bool
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        /,
+        **query: Any,  # noqa: ANN401 - words and numbers
     ) -> requests.Response:
         """Send one request; ``body`` as JSON."""
         return self._session.request(
