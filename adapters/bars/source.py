@@ -69,6 +69,14 @@ class FetchFailedError(Exception):
         self.passing = passing
 
 
+class NoSuchSymbolError(FetchFailedError):
+    """The vendor answered that it does not have the symbol: no failure of the vendor."""
+
+    def __init__(self, reason: str) -> None:
+        """Asking again does not help."""
+        super().__init__(reason, passing=False)
+
+
 class BarVendor(Protocol):
     """One vendor; ``name`` is its key in the configuration."""
 
@@ -89,4 +97,5 @@ class BarVendor(Protocol):
 
         Raises:
             FetchFailedError: The vendor could not be heard, refused, or said what cannot be read.
+            NoSuchSymbolError: It does not have the symbol.
         """
