@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import click
 
+from adapters.settings.secrets import redacted
 from engine.errors import (
     ConfigurationError,
     DataError,
@@ -59,19 +60,20 @@ _CODES: Final[tuple[tuple[type[TradectlError], ExitCode], ...]] = (
 
 
 def report(error: TradectlError) -> ExitCode:
-    """Print an error for people; return the exit code of its class."""
-    click.echo(error.render() if isinstance(error, PolicyError) else f"tradectl: {error}", err=True)
+    """Print an error for people, without any secret in it; return the exit code of its class."""
+    text = error.render() if isinstance(error, PolicyError) else f"tradectl: {error}"
+    click.echo(redacted(text), err=True)
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.INTERNAL)
 
 
 def internal_error(error: Exception, state_dir: Path) -> ExitCode:
-    """Keep the traceback of a mistake of ours in a file, and say so in one line."""
+    """Keep the traceback of a mistake of ours in a file, without any secret in it; say so in one line."""
     text = "".join(traceback.format_exception(error))
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
     path = state_dir / "crashes" / f"{stamp}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"tradectl {' '.join(sys.argv[1:])}\n{text}", encoding="utf-8")
+        path.write_text(redacted(f"tradectl {' '.join(sys.argv[1:])}\n{text}"), encoding="utf-8")
         kept = f"the details are in {path}: please report it"
     except OSError as failure:
         kept = f"please report it (its details cannot be written: {failure.strerror})"
