@@ -65,6 +65,8 @@ class Order:
     """The price per unit that a market buy's money is held at."""
     filled_quantity: Decimal = Decimal(0)
     filled_cost: Decimal = Decimal(0)
+    waits_for_open: bool = False
+    """Whether it was accepted while its market was closed."""
     triggered: bool = False
     """Whether a stop order's price was reached."""
     filled_ms: int | None = None

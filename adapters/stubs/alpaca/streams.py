@@ -121,7 +121,8 @@ class Streams:
     # --- what is told --------------------------------------------------------------------------
 
     def _soon(self, tell: Callable[..., None], *what: object) -> None:
-        if self._loop is not None and not self._loop.is_closed():
+        # Muted is what happens while it is muted, whenever the loop comes round to telling it.
+        if not self._muted and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(tell, *what)
 
     def _tell_update(self, update: Message) -> None:
@@ -150,9 +151,7 @@ class Streams:
                 stamp = _stamp(at, bar_instant(bar.open_time_ms))
                 listener.send([{"T": "b", "S": asset.symbol, **bar_json(bar, asset.is_crypto), "t": stamp}])
 
-    def _audience(self, kind: str) -> Iterable[_Listener]:
-        if self._muted:
-            return ()
+    def _audience(self, kind: str) -> list[_Listener]:
         return [listener for listener in self._listeners if listener.kind == kind and listener.listening]
 
     # --- what is asked -------------------------------------------------------------------------

@@ -390,7 +390,7 @@ class Venue:
         for order in list(self._open.values()):
             if order.expires_ms <= now:
                 self._enter(order, "expired", order.expires_ms)
-            elif order.status == "accepted" and self._trades_now(order.draft):
+            elif order.waits_for_open and self._trades_now(order.draft):
                 self._enter(order, "new")
                 if self.automatic:
                     self._match(order)
@@ -426,6 +426,7 @@ class Venue:
         """Tell of a new order and let it meet the market."""
         self._tell(order.status, order)
         if order.status == "accepted":
+            order.waits_for_open = True
             if order.draft.time_in_force in ("ioc", "fok"):
                 self._enter(order, "canceled")
             return
@@ -650,6 +651,7 @@ class Venue:
     def _enter(self, order: Order, status: str, at_ms: int | None = None) -> None:
         at = self.now_ms() if at_ms is None else at_ms
         order.status = status
+        order.waits_for_open = False
         order.updated_ms = at
         if order.is_open:
             self._open[order.id] = order
