@@ -1,6 +1,6 @@
 """Backoff with full jitter: after each failure in a row a symbol waits longer, by chance, at one source.
 
-The wait is uniform between 0 and ``base * 2 ** (failures - 1)``, capped (Brooker 2015, "Exponential Backoff
+The wait is uniform between 0 and ``first * 2 ** (failures - 1)``, capped (Brooker 2015, "Exponential Backoff
 And Jitter"): who failed together does not come back together.
 """
 
@@ -10,23 +10,10 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from engine.errors import ConfigurationError
+from adapters.settings.model import BackoffSettings
 
 _SECOND_NS: Final = 1_000_000_000
 _MOST_DOUBLINGS: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class BackoffSettings:
-    """The longest wait after one failure, and after any number."""
-
-    base_seconds: float = 2.0
-    cap_seconds: float = 120.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant; ConfigurationError."""
-        if not 0 < self.base_seconds <= self.cap_seconds:
-            raise ConfigurationError("a backoff's base must be above 0 seconds, and not above its cap")
 
 
 @dataclass(slots=True)
@@ -58,8 +45,8 @@ class Backoff:
         """Draw the next wait."""
         failures = self.failures(symbol) + 1
         longest = min(
-            self._settings.cap_seconds,
-            self._settings.base_seconds * 2.0 ** min(failures - 1, _MOST_DOUBLINGS),
+            self._settings.longest_seconds,
+            self._settings.first_seconds * 2.0 ** min(failures - 1, _MOST_DOUBLINGS),
         )
         wait_ns = round(self._rng.uniform(0, longest) * _SECOND_NS)
         self._waits[symbol] = _Wait(failures, now_ns + wait_ns)

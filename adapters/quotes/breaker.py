@@ -5,26 +5,12 @@ It knows no clock: the time, nanoseconds of a clock that never steps, comes with
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from engine.errors import ConfigurationError
+from adapters.settings.model import BreakerSettings
 
 _SECOND_NS: Final = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerSettings:
-    """When a source is left alone: after so many failed calls in a row, for so long."""
-
-    failures: int = 3
-    open_seconds: float = 30.0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant; ConfigurationError."""
-        if self.failures < 1 or not self.open_seconds > 0:
-            raise ConfigurationError("a breaker opens after 1 failure or more, for more than 0 seconds")
 
 
 class BreakerState(StrEnum):
@@ -75,4 +61,4 @@ class Breaker:
             self._retry_ns = self._later(now_ns)
 
     def _later(self, now_ns: int) -> int:
-        return now_ns + round(self._settings.open_seconds * _SECOND_NS)
+        return now_ns + self._settings.open_seconds * _SECOND_NS

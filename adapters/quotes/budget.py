@@ -12,28 +12,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final
 
-from engine.errors import ConfigurationError
+from adapters.settings.model import Rate
 
 _SECOND_NS: Final = 1_000_000_000
 _UNLIMITED: Final = 1_000_000
 _LONGEST_HOLD_SECONDS: Final = 86_400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most so many requests in any stretch of so many seconds."""
-
-    requests: int
-    seconds: int
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant; ConfigurationError."""
-        if self.requests < 1 or self.seconds < 1:
-            raise ConfigurationError("a rate is 1 request or more in 1 second or more")
-
-    def __str__(self) -> str:
-        """Say it: 8 requests in 60 s."""
-        return f"{self.requests} request{'' if self.requests == 1 else 's'} in {self.seconds} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +72,9 @@ class Budget:
         if not waits:
             return "its budget is too small for all"
         wait_ns, rate = max(waits, key=lambda one: one[0])
-        return f"its budget of {rate} is used up for another {_seconds(wait_ns)} s"
+        return (
+            f"its budget of {rate.requests} in {rate.seconds} s is used up for another {_seconds(wait_ns)} s"
+        )
 
     def spend(self, now_ns: int, cost: int = 1) -> None:
         """Note what was sent.  A full deque lets go of its oldest, which is over by then."""

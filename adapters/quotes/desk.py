@@ -98,10 +98,11 @@ class SourceDesk:
         self._numbers = numbers
         self._arrivals = itertools.count()
         self._budget = Budget(settings.budgets.get(source.name, BudgetSettings()))
-        self._breakers = {asset_class: Breaker(settings.breaker) for asset_class in AssetClass}
-        self._backoff = Backoff(settings.backoff, rng)
+        self._breakers = {asset_class: Breaker(settings.quotes.breaker) for asset_class in AssetClass}
+        self._backoff = Backoff(settings.quotes.backoff, rng)
         self._last_asked: dict[str, int] = {}
-        self._unsupported: dict[tuple[str, str], str] = {}
+        self._unsupported: dict[str, tuple[str, str]] = {}
+        self._learnt: dict[str, str] = {}
         self._late: dict[str, tuple[str, SourceQuote]] = {}
         self._pass: _Pass | None = None
 
@@ -123,6 +124,11 @@ class SourceDesk:
         """Return the state of a class's breaker now."""
         return self._breakers[asset_class].state(self._clock.monotonic_ns())
 
+    def take_learnt(self) -> Mapping[str, str]:
+        """Return what the source was found not to serve since this was last asked, and why, by symbol."""
+        learnt, self._learnt = self._learnt, {}
+        return learnt
+
     def forget_unsupported(self) -> None:
         """Ask again for symbols that the source did not serve."""
         self._unsupported.clear()
@@ -138,10 +144,10 @@ class SourceDesk:
         spelled = self._directory.spelled(self.name, symbol)
         if isinstance(spelled, NotServed):
             return Hop(self.name, None, Outcome.UNSUPPORTED, spelled.reason)
-        not_served = self._unsupported.get((symbol, spelled.text))
-        if not_served is not None:
-            return Hop(self.name, spelled.text, Outcome.UNSUPPORTED, not_served)
-        if not any_currency and spelled.currency not in self._settings.currencies:
+        spelling, not_served = self._unsupported.get(symbol, (None, ""))
+        if spelling == spelled.text:
+            return Hop(self.name, spelling, Outcome.UNSUPPORTED, not_served)
+        if not any_currency and spelled.currency not in self._settings.demands(asset_class).currencies:
             return Hop(self.name, spelled.text, Outcome.UNSUPPORTED, other_currency(spelled.currency))
         wait_seconds = self._backoff.seconds_left(symbol, began_ns)
         if wait_seconds:
@@ -297,7 +303,8 @@ class SourceDesk:
             quote = answer if isinstance(answer, SourceQuote) else None
             heard = heard or outcome is not Outcome.FAILED
             if outcome is Outcome.UNSUPPORTED and quote is None:
-                self._unsupported[request.symbol, request.spelling] = reason
+                self._unsupported[request.symbol] = request.spelling, reason
+                self._learnt[request.symbol] = reason
             if request.hop.done():
                 self._keep_late([request], answers)
                 continue

@@ -3,53 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from adapters.quotes.hop import Hop
 from adapters.quotes.prices import price_text
 from adapters.quotes.source import Outcome, SourceQuote
-from engine.errors import ConfigurationError
+from adapters.settings.model import Quorum
 
 
-@dataclass(frozen=True, slots=True)
-class Quorum:
-    """So many sources, apart by no more than this share of the lowest price among them (0.005 is 0.5 %)."""
-
-    sources: int
-    band: Decimal
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be meant; ConfigurationError."""
-        if self.sources < 2 or not self.band.is_finite() or self.band < 0:
-            raise ConfigurationError("a quorum is of 2 sources or more, within a share that is not below 0")
-
-    def chosen(self, hops: Sequence[Hop]) -> Hop | None:
-        """Return the first hop whose price enough sources agree with, itself among them; None without."""
-        fresh = _fresh(hops)
-        mids = sorted(middle for _, middle in fresh)
-        groups = [
-            mids[first : first + self.sources]
-            for first in range(len(mids) - self.sources + 1)
-            if mids[first + self.sources - 1] - mids[first] <= self.band * mids[first]
-        ]
-        return next(
-            (hop for hop, mid in fresh if any(group[0] <= mid <= group[-1] for group in groups)), None
-        )
-
-    def disagreement(self, hops: Sequence[Hop]) -> str:
-        """Say which fresh prices there are, and how far each is from the first."""
-        fresh = _fresh(hops)
-        needed = f"{self.sources} sources must agree within {price_text(self.band * 100)} %"
-        if len(fresh) < self.sources:
-            return f"{needed}, fresh here: {_told(fresh[:1]) or 'none'}"
-        (_, first), *others = fresh
-        rest = (f"{hop.source} {price_text(mid)} ({(mid / first - 1) * 100:+.2f} %)" for hop, mid in others)
-        return f"{needed}: {_told(fresh[:1])}, {', '.join(rest)}"
+def chosen(quorum: Quorum, hops: Sequence[Hop]) -> Hop | None:
+    """Return the first hop whose price enough sources agree with, itself among them; None without."""
+    fresh = _fresh(hops)
+    mids = sorted(middle for _, middle in fresh)
+    groups = [
+        group
+        for first in range(len(mids) - quorum.sources + 1)
+        if _near(quorum, group := mids[first : first + quorum.sources])
+    ]
+    return next((hop for hop, mid in fresh if any(group[0] <= mid <= group[-1] for group in groups)), None)
 
 
-def _told(fresh: Sequence[tuple[Hop, Decimal]]) -> str:
-    return ", ".join(f"{hop.source} {price_text(mid)}" for hop, mid in fresh)
+def disagreement(quorum: Quorum, hops: Sequence[Hop]) -> str:
+    """Say which fresh prices there are, and how far each is from the first."""
+    fresh = _fresh(hops)
+    needed = f"{quorum.sources} sources must agree within {price_text(quorum.within * 100)} %"
+    if len(fresh) < quorum.sources:
+        there = ", ".join(f"{hop.source} {price_text(mid)}" for hop, mid in fresh)
+        return f"{needed}, fresh: {there or 'none'}"
+    (first_hop, first), *others = fresh
+    rest = (f"{hop.source} {price_text(mid)} ({(mid / first - 1) * 100:+.2f} %)" for hop, mid in others)
+    return f"{needed}: {first_hop.source} {price_text(first)}, {', '.join(rest)}"
+
+
+def _near(quorum: Quorum, ordered: Sequence[Decimal]) -> bool:
+    return ordered[-1] - ordered[0] <= quorum.within * ordered[0]
 
 
 def _fresh(hops: Sequence[Hop]) -> list[tuple[Hop, Decimal]]:

@@ -15,10 +15,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from adapters.quotes.breaker import BreakerState
 from adapters.quotes.desk import SourceDesk, WorkersMaker
 from adapters.quotes.hop import Hop, Routed
 from adapters.quotes.judging import detail_of_miss, reason_of_miss, values_positions
 from adapters.quotes.prices import as_quote
+from adapters.quotes.quorum import chosen, disagreement
 from adapters.quotes.router_settings import RouterSettings
 from adapters.quotes.source import Outcome, Source
 from adapters.quotes.workers import DaemonWorkers
@@ -29,6 +31,8 @@ from engine.model import AssetClass, NoQuote, Quote
 from engine.runtime.ports import Clock
 
 _MS_NS: Final = 1_000_000
+Learn = Callable[[str, Mapping[str, str]], None]
+"""Takes a source and, by symbol, why it does not serve it."""
 
 
 class QuoteRouter:
@@ -43,12 +47,15 @@ class QuoteRouter:
         rng: random.Random,
         settings: RouterSettings | None = None,
         *,
+        learn: Learn | None = None,
         workers: WorkersMaker = DaemonWorkers,
         new_event_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         """Ask ``sources`` in their ``order`` for each class; ``rng`` is for the jitter of backoffs.
 
-        ``workers`` and ``new_event_loop`` let a test live in a time of its own.
+        ``learn`` is told, after a pass, which symbols a source was found not to serve; the directory is then
+        asked as before, and says so itself.  ``workers`` and ``new_event_loop`` let a test live in a time of
+        its own.
 
         Raises:
             ConfigurationError: The order names a source that is not there, or one twice.
@@ -57,6 +64,7 @@ class QuoteRouter:
         self._settings = settings or RouterSettings()
         self._directory = directory
         self._clock = clock
+        self._learn = learn
         self._new_event_loop = new_event_loop
         self._one_pass = threading.Lock()
         for asset_class, names in self._order.items():
@@ -83,6 +91,10 @@ class QuoteRouter:
         """Ask every source for every symbol, also after one had it: for people who want to see them all."""
         return self._pass(symbols, deadline_ms, survey=True)
 
+    def breaker(self, source: str, asset_class: AssetClass) -> BreakerState:
+        """Return the state of the breaker of a source and class now."""
+        return self._desks[source].breaker(asset_class)
+
     def directory_changed(self) -> None:
         """Ask again for what sources said they do not serve: the symbol directory was refreshed."""
         with self._one_pass:
@@ -101,7 +113,16 @@ class QuoteRouter:
             left_ms = min(self._settings.total_ms, deadline_ms - self._clock.now_utc_ms())
             end_ns = self._clock.monotonic_ns() + (left_ms - self._settings.margin_ms) * _MS_NS
             with asyncio.Runner(loop_factory=self._new_event_loop) as runner:
-                return runner.run(self._routes(dict.fromkeys(symbols), end_ns, survey))
+                routed = runner.run(self._routes(dict.fromkeys(symbols), end_ns, survey))
+            self._tell_what_was_learnt()
+            return routed
+
+    def _tell_what_was_learnt(self) -> None:
+        for name, desk in self._desks.items():
+            reasons = desk.take_learnt()
+            if reasons and self._learn is not None:
+                self._learn(name, reasons)
+                desk.forget_unsupported()
 
     async def _routes(self, symbols: Iterable[str], end_ns: int, survey: bool) -> dict[str, Routed]:
         loop = asyncio.get_running_loop()
@@ -123,7 +144,7 @@ class QuoteRouter:
         if not order:
             detail = f"no source of quotes is set for the class {asset_class}"
             return Routed(symbol, NoQuote(symbol, UnknownReason.MISSING, detail), ())
-        if survey or asset_class in self._settings.quorum:
+        if survey or self._settings.quotes.of(asset_class).quorum is not None:
             hops = await self._ask_all(symbol, asset_class, order, end_ns, survey)
         else:
             hops = await self._ask_in_turn(symbol, asset_class, order, end_ns)
@@ -156,11 +177,11 @@ class QuoteRouter:
 
     def _chosen(self, symbol: str, asset_class: AssetClass, hops: tuple[Hop, ...]) -> Routed:
         fresh = [hop for hop in hops if hop.outcome is Outcome.FRESH]
-        quorum = self._settings.quorum.get(asset_class)
+        quorum = self._settings.quotes.of(asset_class).quorum
         if fresh and quorum is not None:
-            agreed = quorum.chosen(hops)
+            agreed = chosen(quorum, hops)
             if agreed is None:
-                detail = "; ".join([quorum.disagreement(hops), *_missed(hops)])
+                detail = "; ".join([disagreement(quorum, hops), *_missed(hops)])
                 return Routed(symbol, NoQuote(symbol, UnknownReason.UNCONFIRMED, detail), hops)
             return _used(symbol, agreed, hops)
         if fresh:

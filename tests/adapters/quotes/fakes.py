@@ -16,7 +16,7 @@ from engine.errors import NotFoundError
 from engine.model import AssetClass, QuoteKind
 from tests.adapters.quotes.virtual import FOREVER, VirtualClock, virtual
 
-NO_BUDGETS = RouterSettings(budgets={})
+NO_BUDGETS = RouterSettings()
 _A_CALL_SECONDS = 0.02
 
 

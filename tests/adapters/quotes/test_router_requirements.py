@@ -14,15 +14,16 @@ from typing import Protocol
 
 import pytest
 
-from adapters.quotes.budget import BudgetSettings, Rate
+from adapters.quotes.budget import BudgetSettings
 from adapters.quotes.hop import Routed
 from adapters.quotes.prices import price_text
 from adapters.quotes.router import QuoteRouter
 from adapters.quotes.router_settings import RouterSettings
 from adapters.quotes.source import Outcome
+from adapters.settings.model import ClassQuotes, QuoteSettings, Rate
 from adapters.symbols.directory import Spelled
 from engine.codes import UnknownReason
-from engine.model import AssetClass, NoQuote, Quote, QuoteKind
+from engine.model import NoQuote, Quote, QuoteKind
 from engine.units import PRICE_SCALE
 from engine.verbs.facts import judge_quote
 from engine.verbs.state import Memory
@@ -113,11 +114,8 @@ def check_requirement_19(make: Maker) -> None:
     answer = make(here).snapshot(["SPY"], here.deadline_ms())["SPY"]
     assert isinstance(answer, NoQuote), "its age is not known"
     assert answer.reason is UnknownReason.STALE
-    ages = {AssetClass.STOCK: 300, AssetClass.CRYPTO: 60}
-    here = world(
-        _of(lambda clock: Act(price(clock, age_seconds=200))),
-        settings=replace(NO_BUDGETS, max_age_seconds=ages),
-    )
+    ages = QuoteSettings(stock=ClassQuotes(order_age_seconds=300), crypto=ClassQuotes(order_age_seconds=60))
+    here = world(_of(lambda clock: Act(price(clock, age_seconds=200))), settings=RouterSettings(ages))
     answers = make(here).snapshot(["SPY", "BTC-USD"], here.deadline_ms())
     old = answers["BTC-USD"]
     assert isinstance(answers["SPY"], Quote), "each class has its own age"
@@ -153,7 +151,7 @@ def check_requirement_21(make: Maker) -> None:
         answer = make(here).snapshot(["ADA-USD"], here.deadline_ms())["ADA-USD"]
         assert isinstance(answer, NoQuote), "USDT is not USD"
         assert "USDT" in answer.detail
-    allowed = replace(NO_BUDGETS, currencies=frozenset({"USD", "USDT"}))
+    allowed = RouterSettings(QuoteSettings(crypto=ClassQuotes(currencies=("USD", "USDT"))))
     here = world(_of(tether), settings=allowed)
     answer = make(here).snapshot(["ADA-USD"], here.deadline_ms())["ADA-USD"]
     assert isinstance(answer, Quote) and answer.source == "a/USDT", "used, and flagged"

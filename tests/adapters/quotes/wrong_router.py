@@ -12,12 +12,13 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import ClassVar
 
-from adapters.quotes.breaker import Breaker, BreakerSettings, BreakerState
+from adapters.quotes.breaker import Breaker, BreakerState
 from adapters.quotes.budget import Budget, BudgetSettings
 from adapters.quotes.hop import Hop, Routed
 from adapters.quotes.judging import Demands, detail_of_miss, judge, reason_of_miss, values_positions
 from adapters.quotes.prices import as_quote, price_text
 from adapters.quotes.source import Answer, Miss, Outcome, SourceFailedError, SourceQuote
+from adapters.settings.model import BreakerSettings
 from adapters.symbols.directory import NotServed
 from engine.codes import UnknownReason
 from engine.errors import NotFoundError
