@@ -166,12 +166,7 @@ class CcxtBroker:
         Raises OrderRejected, AmbiguousOutcome, or UnavailableError where it certainly was not sent.
         """
         name = self._named(order.client_id)
-        instrument = self.instrument(order.symbol) if order.symbol in self._symbols else None
-        refusal = refusal_of_form(order, instrument)
-        if refusal is not None:
-            raise OrderRejected(refusal)
-        assert instrument is not None
-        self._check_notional(order, instrument)
+        self._check(order)
         # The exchange refuses a name only while its order is open: a filled one would be bought again.
         known = self._look_up(order.symbol, name)
         if known is not None:
@@ -180,7 +175,7 @@ class CcxtBroker:
             raise AmbiguousOutcome("the first request may still arrive")
         self._traded_in[order.client_id] = order.symbol
         try:
-            answer = self._client.call("create_order", *_wire(order, name))
+            answer = self._client.call("create_order", *self._wire(order, name))
         except ExchangeRefused as refused:
             if refused.kind != "DuplicateOrderId":
                 raise OrderRejected(refused.reason) from None
@@ -276,6 +271,8 @@ class CcxtBroker:
         rows = _inner(told, "info", "balances")
         if not isinstance(totals, dict) or not isinstance(rows, list) or len(totals) != len(rows):
             raise UnavailableError(f"{self._client.name}: its balances cannot be read")
+        if self._currency not in totals:
+            raise UnavailableError(f"{self._client.name} tells no balance of {self._currency}")
         held: dict[str, int] = {}
         cash = 0
         for coin, total in sorted(totals.items()):
@@ -324,9 +321,13 @@ class CcxtBroker:
 
     # Orders.
 
-    def _check_notional(self, order: OrderRequest, instrument: Instrument) -> None:
-        """Refuse what is worth too little; what a market order is worth only the exchange can tell."""
-        if order.limit_price is None:
+    def _check(self, order: OrderRequest) -> None:
+        """Refuse what the exchange would; but what a market order is worth only the exchange can tell."""
+        instrument = self.instrument(order.symbol) if order.symbol in self._symbols else None
+        refusal = refusal_of_form(order, instrument)
+        if refusal is not None:
+            raise OrderRejected(refusal)
+        if instrument is None or order.limit_price is None:
             return
         worth = notional(order.quantity, order.limit_price)
         if worth < scaled(instrument.minimum_notional, MONEY_SCALE):
@@ -379,7 +380,7 @@ class CcxtBroker:
             return None
         if type(at_ms) is not int or (limit is None and answer.get("type") != "market"):
             return None
-        state = _STATES.get(status, IntentState.AMBIGUOUS)
+        state = self._state(status)
         if state is IntentState.EXPIRED and answer.get("timeInForce") in _AT_ONCE:
             state = IntentState.CANCELLED  # that it did not fill at once is what was asked
         if state is IntentState.SENT and filled:
@@ -396,6 +397,27 @@ class CcxtBroker:
             filled_quantity=scaled(filled, QUANTITY_SCALE),
             updated_ms=at_ms,
             reason="" if status in ("open", "closed") else f"{self._client.name}: {status}",
+        )
+
+    @staticmethod
+    def _state(status: str) -> IntentState:
+        """Return the state for ccxt's word; AMBIGUOUS, which tells only a quantity, for one that is new."""
+        return _STATES.get(status, IntentState.AMBIGUOUS)
+
+    @staticmethod
+    def _wire(order: OrderRequest, name: str) -> tuple[object, ...]:
+        """Return an order as ccxt takes it, its numbers as exact text."""
+        parameters = {"newClientOrderId": name}
+        if order.order_type is OrderType.LIMIT:
+            parameters["timeInForce"] = order.time_in_force.value.upper()
+        limit = order.limit_price
+        return (
+            _unified(order.symbol),
+            order.order_type.value,
+            order.side.value,
+            f"{unscaled(order.quantity, QUANTITY_SCALE):f}",
+            None if limit is None else f"{unscaled(limit, PRICE_SCALE):f}",
+            parameters,
         )
 
     def _markets_of(self, client_id: str) -> Sequence[str]:
@@ -509,22 +531,6 @@ class CcxtBroker:
             return self._client.call(method, *arguments)
         except ExchangeError as unheard:
             raise UnavailableError(unheard.reason) from None
-
-
-def _wire(order: OrderRequest, name: str) -> tuple[object, ...]:
-    """Return an order as ccxt takes it, its numbers as exact text."""
-    parameters = {"newClientOrderId": name}
-    if order.order_type is OrderType.LIMIT:
-        parameters["timeInForce"] = order.time_in_force.value.upper()
-    limit = order.limit_price
-    return (
-        _unified(order.symbol),
-        order.order_type.value,
-        order.side.value,
-        f"{unscaled(order.quantity, QUANTITY_SCALE):f}",
-        None if limit is None else f"{unscaled(limit, PRICE_SCALE):f}",
-        parameters,
-    )
 
 
 def _trade(row: object, symbol: str) -> _Trade | None:

@@ -59,6 +59,7 @@ class CcxtVenue:
         trades_per_fill: int = 1,
         read_seconds: float = 5.0,
         broker: type[CcxtBroker] = Journalled,
+        client: type[ExchangeClient] = ExchangeClient,
         symbols: Sequence[str] = SYMBOLS,
     ) -> None:
         """Open the exchange."""
@@ -77,7 +78,7 @@ class CcxtVenue:
         )
         self.journal: list[str] = []
         self.numbers = count(1)
-        self._kind = broker
+        self._kinds = broker, client
         self._symbols = symbols
         self._opened: list[CcxtBroker] = []
         self.restart()
@@ -94,9 +95,10 @@ class CcxtVenue:
 
     def restart(self) -> None:
         """Make a new client and broker of the same account."""
-        client = ExchangeClient(self.access, self.now_ms, self.seconds)
-        self.ccxt = self._kind(
-            client, self._symbols, known_ids=lambda: list(self.journal), monotonic=self.seconds
+        broker, client = self._kinds
+        self.client = client(self.access, self.now_ms, self.seconds)
+        self.ccxt = broker(
+            self.client, self._symbols, known_ids=lambda: list(self.journal), monotonic=self.seconds
         )
         if isinstance(self.ccxt, Journalled):
             self.ccxt.journal = self.journal
