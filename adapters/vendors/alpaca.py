@@ -301,7 +301,7 @@ class _Transport:
         elif not body.strip():
             what = "nothing"
         else:
-            kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+            kind = self._without_keys(answer.headers.get("Content-Type", "").encode()).decode()
             what = f"something that is no JSON of Alpaca's ({_sentence(kind) or 'of no stated type'})"
         self._lost(f"answered {what} (HTTP {answer.status})", writes, _retry_after(answer))
 

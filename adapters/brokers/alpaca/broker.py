@@ -37,7 +37,8 @@ from adapters.brokers.alpaca.reading import (
 )
 from adapters.brokers.alpaca.refusals import (
     fields_of,
-    is_about_us,
+    is_about_keys,
+    is_alpacas,
     is_duplicate,
     reason_of,
     refusal_before,
@@ -155,8 +156,10 @@ class AlpacaBroker:
         except AlpacaRefused as refused:
             if is_duplicate(refused):
                 return self._settled(order.client_id, "Alpaca says that it has the client id already")
-            if is_about_us(refused):
+            if is_about_keys(refused):
                 raise UnavailableError(f"the order was not taken: {refused.reason}") from None
+            if not is_alpacas(refused):
+                return self._settled(order.client_id, refused.reason)
             raise OrderRejected(reason_of(refused, order.side)) from None
         try:
             return self._own(order.client_id, answer).report
@@ -196,8 +199,12 @@ class AlpacaBroker:
         except AlpacaRefused as refused:
             if refused.status == 404 and refused.code == _NO_SUCH_ORDER:
                 raise NotFoundError(f"Alpaca has no order {client_id!r}") from None
+            if is_about_keys(refused):
+                raise UnavailableError(f"the cancellation was not taken: {refused.reason}") from None
             if self._is_ending(client_id):
                 return
+            if not is_alpacas(refused):
+                raise AmbiguousOutcome(f"the cancellation of {client_id}: {refused.reason}") from None
             raise OrderRejected(reason_of(refused, order.report.side)) from None
         else:
             if answer is None:

@@ -13,8 +13,8 @@ Row = Mapping[str, object]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_LARGEST: Final = Decimal(10) ** 15
-"""No number of an account is as large; scaled integers of more digits would only cost time."""
+_MOST_DIGITS: Final = 15
+"""Before the point, and twice as many behind it: no number of an account has more."""
 _INSTANT: Final = re.compile(r"(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.(\d+))?(Z|[+-]\d{2}:\d{2})")
 
 
@@ -67,8 +67,10 @@ def number_of(row: Row, name: str) -> Decimal:
             number = Decimal(value)
         except InvalidOperation:
             number = Decimal("NaN")
-        if number.is_finite() and abs(number) < _LARGEST:
-            return number
+        if number.is_finite():
+            exponent = number.as_tuple().exponent
+            if number.adjusted() < _MOST_DIGITS and int(exponent) >= -2 * _MOST_DIGITS:
+                return number
     raise OddRowError(f"{name} is {_shown(value)}, not a number")
 
 

@@ -79,9 +79,14 @@ def digits(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def is_about_us(refused: AlpacaRefused) -> bool:
-    """Say whether it is not the order that is refused but who asks (the keys), or where (the address)."""
-    return refused.status in (401, 404, 405) or (refused.status == 403 and refused.code is None)
+def is_about_keys(refused: AlpacaRefused) -> bool:
+    """Say whether it is not the order that is refused but who asks: the venue has looked no further."""
+    return refused.status in (401, 403) and refused.code is None
+
+
+def is_alpacas(refused: AlpacaRefused) -> bool:
+    """Say whether the venue itself refused: it numbers its refusals, and what stands before it does not."""
+    return refused.code is not None
 
 
 def is_duplicate(refused: AlpacaRefused) -> bool:

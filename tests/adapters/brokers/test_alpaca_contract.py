@@ -10,6 +10,8 @@ from engine.runtime.ports import Broker
 from tests.adapters.brokers.alpaca_world import AlpacaWorld, as_price
 from tests.contracts.broker import BrokerContract, Venue
 
+pytestmark = pytest.mark.requirement(32)
+
 
 class AlpacaVenue:
     """The local Alpaca and one broker of its account at a time."""
