@@ -21,7 +21,7 @@ from tests import network_guard
 from tests.evidence import evidence, pytest_terminal_summary  # noqa: F401 - pytest finds them by name
 
 _OWN_VARIABLES = ("TRADECTL_SHARED", "TRADECTL_HYPOTHESIS")
-_FOREIGN_PREFIXES = ("TRADECTL_", "APCA_", "ALPACA_", "FINNHUB_", "TWELVEDATA_")
+_FOREIGN_PREFIXES = ("TRADECTL_", "APCA_", "ALPACA_", "CCXT_", "FINNHUB_", "TWELVEDATA_")
 
 # No deadline: a slow machine is not a failed property.
 for _name, _examples in {"quick": 40, "ci": 100, "long": 2000}.items():
@@ -68,11 +68,13 @@ def no_network() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the test an empty state folder and none of the user's keys or settings; return the folder."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     for name in os.environ:
         if name.startswith(_FOREIGN_PREFIXES) and name not in _OWN_VARIABLES:
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("tradectl-home")
     monkeypatch.setenv("TRADECTL_HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
     return home
 
 

@@ -16,8 +16,10 @@ from typing import Final, NoReturn
 from urllib.parse import quote, quote_plus
 
 HIDDEN: Final = "***"
-LEAST_LENGTH: Final = 8
+LEAST_LENGTH: Final = 6
 """No key is shorter, and taking anything shorter out of a text would leave little of it."""
+_LEAST_ENCODED: Final = 12
+"""Of a shorter key in base64 so little is sure to be seen that it could be part of any word."""
 
 # The names under which users keep keys, whether this process has read them or not.
 _VARIABLE: Final = re.compile(
@@ -114,6 +116,8 @@ def _ways(secret: str) -> Iterable[str]:
     yield from (secret, quote(secret, safe=""), quote(secret), quote_plus(secret))
     yield json.dumps(secret)[1:-1]
     yield repr(secret)[1:-1]
+    if len(secret) < _LEAST_ENCODED:
+        return
     encoded = base64.b64encode(secret.encode("utf-8", "surrogatepass")).decode("ascii")
     yield encoded
     # Beside other text, as in "id:secret", the bytes fall on other borders: the middle is what all share.
