@@ -51,14 +51,11 @@ class Budget:
                 wait = max(wait, spent[over - 1] + rate.seconds * _SECOND_NS - now_ns)
         return wait
 
-    def room(self, at_ns: int) -> int:
-        """Return how much may be spent by an instant, as far as is certain now."""
-        if self.held_ns(at_ns):
+    def room(self, now_ns: int, until_ns: int) -> int:
+        """Return how much may be spent from now until an instant at most."""
+        if self.held_ns(until_ns):
             return 0
-        return min(
-            (rate.requests - len(spent) + _over(spent, rate, at_ns) for rate, spent in self._spent),
-            default=_UNLIMITED,
-        )
+        return min((_room(rate, spent, now_ns, until_ns) for rate, spent in self._spent), default=_UNLIMITED)
 
     def scarcest(self, now_ns: int) -> str:
         """Say which rate, or whose wish, makes the next request wait."""
@@ -94,9 +91,13 @@ class Budget:
         return 0 if self._held_until_ns is None else max(0, self._held_until_ns - now_ns)
 
 
-def _over(spent: deque[int], rate: Rate, at_ns: int) -> int:
-    oldest_ns = at_ns - rate.seconds * _SECOND_NS
-    return sum(1 for _ in takewhile(lambda stamp: stamp <= oldest_ns, spent))
+def _room(rate: Rate, spent: deque[int], now_ns: int, until_ns: int) -> int:
+    period_ns = rate.seconds * _SECOND_NS
+    # Whole periods have room for all of it; before them there is what is left, or over by then.
+    periods, rest_ns = divmod(max(0, until_ns - now_ns), period_ns)
+    oldest_ns = now_ns + rest_ns - period_ns
+    over = sum(1 for _ in takewhile(lambda stamp: stamp <= oldest_ns, spent))
+    return rate.requests * (periods + 1) - len(spent) + over
 
 
 def _seconds(wait_ns: int) -> int:

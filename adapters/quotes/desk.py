@@ -219,7 +219,7 @@ class SourceDesk:
     def _limit_to_budget(self, queue: _Queue, now_ns: int) -> bool:
         """Skip those whom the budget will not reach in time; say whether the next call may go now."""
         per_symbol, size = self._budget.settings.per_symbol, self._batch_size()
-        room = self._budget.room(queue[0][-1].until_ns - self._least_ns)
+        room = self._budget.room(now_ns, queue[0][-1].until_ns - self._least_ns)
         most = room if per_symbol else room * size
         if most < len(queue):
             # A list in order is a heap, too.

@@ -22,7 +22,7 @@ def test_without_rates_nothing_waits() -> None:
     for _ in range(1000):
         assert budget.wait_ns(0) == 0
         budget.spend(0)
-    assert budget.room(0) > 10**5
+    assert budget.room(0, 0) > 10**5
 
 
 def test_a_token_comes_back_a_period_after_it_was_spent() -> None:
@@ -34,9 +34,10 @@ def test_a_token_comes_back_a_period_after_it_was_spent() -> None:
     assert budget.wait_ns(10 * _S) == 0
     budget.spend(10 * _S)
     assert budget.wait_ns(10 * _S) == 4 * _S
-    assert budget.room(10 * _S) == 0
-    assert budget.room(14 * _S) == 1
-    assert budget.room(20 * _S) == 2
+    assert budget.room(10 * _S, 10 * _S) == 0
+    assert budget.room(10 * _S, 14 * _S) == 1
+    assert budget.room(10 * _S, 20 * _S) == 2
+    assert budget.room(10 * _S, 40 * _S) == 6
     assert "2 in 10 s is used up for another 4 s" in budget.scarcest(10 * _S)
 
 
@@ -46,7 +47,8 @@ def test_the_strictest_rate_counts() -> None:
     for _ in range(30):
         budget.spend(0)
     assert budget.wait_ns(0) == _S
-    assert budget.room(_S) == 10
+    assert budget.room(_S, _S) == 10
+    assert budget.room(_S, 59 * _S) == 10
     for _ in range(10):
         budget.spend(_S)
     assert budget.wait_ns(2 * _S) == 58 * _S
@@ -76,8 +78,8 @@ def test_a_wish_is_honoured_and_bounded() -> None:
     assert budget.hold(0, 30)
     assert budget.hold(0, 10)
     assert budget.wait_ns(0) == 30 * _S
-    assert budget.room(29 * _S) == 0
-    assert budget.room(30 * _S) == 5
+    assert budget.room(0, 29 * _S) == 0
+    assert budget.room(0, 30 * _S) == 5
     assert "left alone for another 30 s" in budget.scarcest(0)
     budget.hold(0, 1e12)
     assert budget.wait_ns(0) == 86_400 * _S
@@ -96,7 +98,7 @@ def test_whoever_obeys_never_exceeds(rates: list[Rate], wishes: list[tuple[int, 
         now_ns += pause_ns
         cost = min(wanted, budget.most)
         now_ns += budget.wait_ns(now_ns, cost)
-        assert budget.room(now_ns) >= cost
+        assert budget.room(now_ns, now_ns) >= cost
         budget.spend(now_ns, cost)
         spent += [now_ns] * cost
     for rate in rates:
@@ -104,3 +106,24 @@ def test_whoever_obeys_never_exceeds(rates: list[Rate], wishes: list[tuple[int, 
             beyond - first >= rate.seconds * _S
             for first, beyond in zip(spent, spent[rate.requests :], strict=False)
         )
+
+
+@given(
+    st.builds(Rate, st.integers(1, 4), st.integers(1, 5)),
+    st.lists(st.integers(0, 3 * _S), max_size=8),
+    st.integers(0, 12 * _S),
+)
+def test_room_is_what_can_really_be_spent(rate: Rate, pauses: list[int], span_ns: int) -> None:
+    """Spending as early as ever possible: as many as ``room`` said fit in, and not one more."""
+    budget = _budget(rate)
+    now_ns = 0
+    for pause_ns in pauses:
+        now_ns += pause_ns
+        now_ns += budget.wait_ns(now_ns)
+        budget.spend(now_ns)
+    said, until_ns, count = budget.room(now_ns, now_ns + span_ns), now_ns + span_ns, 0
+    while now_ns + budget.wait_ns(now_ns) <= until_ns:
+        now_ns += budget.wait_ns(now_ns)
+        budget.spend(now_ns)
+        count += 1
+    assert count == said
