@@ -9,17 +9,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import click
 
-from adapters.bootstrap import AgentFolder, current_agent, open_reader
+from adapters.bootstrap import AgentFolder, current_agent, load_named_policy, open_reader
+from adapters.cli.configured import config_option
+from adapters.cli.doctor_checks import Check, market_checks
 from adapters.cli.figures import instant, laid_out
-from adapters.cli.output import ExitCode, Output, common_options
-from engine.errors import NotFoundError, TradectlError
+from adapters.cli.output import ExitCode, Output, common_options, report
+from adapters.settings.reading import read_settings, settings_path
+from engine.errors import NotFoundError, PolicyError, TradectlError
+from engine.language.policy import Policy
 
 SCHEMA: Final = "doctor-v1"
 _OLDEST_PYTHON: Final = (3, 11)
@@ -32,25 +36,19 @@ _EXTRA: Final = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
 _FOR_DEVELOPERS: Final = "dev"
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was looked at; ``outcome`` is ok, warn or fail, and then ``cure`` says what to do."""
-
-    name: str
-    outcome: str
-    detail: str
-    cure: str = ""
-
-
 @click.command
+@config_option
+@click.option("--policy", "policy_name", metavar="FILE|NAME", help="A policy [the one in the settings].")
 @click.option("--agent", metavar="NAME", help="Whose journal [of the agent that ran last].")
 @common_options
-def command(output: Output, agent: str | None) -> ExitCode:
-    """Check this installation and an agent's state folder.
+def command(output: Output, config: str | None, policy_name: str | None, agent: str | None) -> ExitCode:
+    """Check this installation, the settings with their keys and broker, and an agent's state folder.
 
-    Each line is ok, warn or fail, and says what to do.  The exit code is 1 if anything failed.
+    Each line is ok, warn or fail, and says what to do.  The exit code is 1 if anything failed, 4 if the
+    settings or the policy cannot be used, 5 if the broker cannot be reached.
     """
-    checks = list(_checks(output.state_dir, agent))
+    checks = list(_installation_checks(output.state_dir, agent))
+    code = _market(output.state_dir, config, policy_name, checks)
     failed = any(check.outcome == "fail" for check in checks)
     if output.as_json:
         output.document(
@@ -62,10 +60,10 @@ def command(output: Output, agent: str | None) -> ExitCode:
             for check in checks
         ]
         output.show("\n".join(laid_out(rows)))
-    return ExitCode.FINDING if failed else ExitCode.OK
+    return ExitCode.FINDING if failed and code is ExitCode.OK else code
 
 
-def _checks(state_dir: Path, agent: str | None) -> Iterator[Check]:
+def _installation_checks(state_dir: Path, agent: str | None) -> Iterator[Check]:
     yield _python()
     yield from _packages()
     yield from _names()
@@ -76,6 +74,51 @@ def _checks(state_dir: Path, agent: str | None) -> Iterator[Check]:
     yield _folder(state_dir)
     yield _space(state_dir)
     yield _journal(state_dir, agent)
+
+
+# --- settings, keys, broker -------------------------------------------------------------------
+
+
+def _market(state_dir: Path, config: str | None, policy_name: str | None, checks: list[Check]) -> ExitCode:
+    """Add what there is to say of the settings and of all they name; return the exit code they ask for."""
+    try:
+        settings, path = read_settings(config)
+    except TradectlError as error:
+        checks.append(Check("settings", "fail", str(error), "see standard error for each mistake"))
+        return report(error)
+    if path is None:
+        detail = f"no file {settings_path()}: a simulated market and the paper venue, which need none"
+        checks.append(Check("settings", "ok", f"{detail}; tradectl init writes one"))
+        return ExitCode.OK
+    checks.append(Check("settings", "ok", str(path)))
+    try:
+        policy = load_named_policy(policy_name or settings.policy).required()
+        from adapters.cli.doctor_facts import gather
+
+        facts, notes = gather(settings, policy, state_dir)
+    except TradectlError as error:
+        named = "policy" if isinstance(error, PolicyError | NotFoundError) else "broker"
+        checks.append(Check(named, "fail", str(error), "see standard error"))
+        return report(error)
+    checks.append(Check("policy", "ok", f"{policy.name} {policy.version}"))
+    checks.append(_calendars_of(policy))
+    checks.extend(Check("symbol registry", "warn", note) for note in notes)
+    checks.extend(market_checks(facts))
+    unreachable = facts.venue is not None and not facts.venue.reached
+    return ExitCode.UNAVAILABLE if unreachable else ExitCode.OK
+
+
+def _calendars_of(policy: Policy) -> Check:
+    """Say whether the calendars of a policy cover today."""
+    from adapters.calendar import ExchangeCalendars
+
+    now_ms = time.time_ns() // 1_000_000
+    calendars, names = ExchangeCalendars(), sorted({listing.calendar for listing in policy.universe})
+    try:
+        told = ", ".join(f"{name} is {calendars.facts(name, now_ms).session}" for name in names)
+    except (TradectlError, ImportError) as error:
+        return Check("policy calendars", "fail", str(error), "pip install --upgrade exchange-calendars")
+    return Check("policy calendars", "ok", told)
 
 
 # --- the installation -------------------------------------------------------------------------

@@ -69,11 +69,11 @@ def find_key(
         try:
             given = (from_keyring or read_keyring)(name) or ""
         except UnavailableError as error:
-            return MissingKey(name, f"it is not in the environment, and {error}")
+            return MissingKey(name, f"not in the environment, and {error}")
     # A line break at the end is the usual slip of whoever pastes or reads from a file.
     value = given.strip()
     if not value:
-        return MissingKey(name, "it is neither in the environment nor in the keyring")
+        return MissingKey(name, "neither in the environment nor in the keyring")
     if not value.isascii() or not value.isprintable() or " " in value:
         return MissingKey(
             name, f"the {place} has it with blanks or characters that no key has: copy it again"
