@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -47,6 +48,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _BUSY: Final = frozenset({408, 425, 429})  # statuses below 500 that say nothing of what became of a request
 _LONGEST_WAIT_SECONDS: Final = 60.0  # the venue counts requests by the minute
 _LONGEST_SENTENCE: Final = 300
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,10 +371,8 @@ def _sentence(text: str) -> str:
 
 def _retry_after(answer: Answer) -> float | None:
     text = answer.headers.get("Retry-After", "")
-    try:
-        return max(0.0, float(Decimal(text)))
-    except ArithmeticError:
-        pass
+    if _SECONDS.fullmatch(text):
+        return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - _venue_time(answer))
     except (ValueError, OverflowError):
