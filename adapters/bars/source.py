@@ -6,12 +6,15 @@ asks it page by page and gives its bars their place in the history store.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
 from adapters.bars.series import BarSeries
-from engine.model import AssetClass
+from engine.model import AssetClass, Bar
 
 
 class Adjustment(StrEnum):
@@ -51,6 +54,43 @@ class Page:
     end_ms: int
     adjustment: Adjustment = Adjustment.RAW
     refused: int = 0
+
+
+class Rows:
+    """Makes a series of a vendor's rows; one that is no bar, or comes out of turn, costs that row.
+
+    A row with a trade has 0 < low <= open, close <= high, all finite, and a volume of 0 or more.  Where the
+    vendor proves that there was no trade, prices are the last close, whatever it wrote.
+    """
+
+    def __init__(self, interval_seconds: int) -> None:
+        """Begin with no bars."""
+        self.bars = BarSeries(interval_seconds)
+        self.refused = 0
+
+    def add(self, open_time_ms: int | None, numbers: Sequence[object], *, traded: bool = True) -> None:
+        """Add a row: its start, and open, high, low, close, volume (numbers, or texts of numbers)."""
+        last_ms = self.bars.open_time_ms[-1] if len(self.bars) else -math.inf
+        try:
+            opened, high, low, close, volume = map(_number, numbers)
+        except (TypeError, ValueError):
+            opened = high = low = close = volume = math.nan
+        sane = 0 < low <= min(opened, close) <= max(opened, close) <= high and volume >= 0
+        if not sane or open_time_ms is None or open_time_ms <= last_ms:
+            self.refused += 1
+            return
+        if not traded:
+            opened = high = low = close = self.bars.close[-1] if len(self.bars) else close
+            volume = 0.0
+        self.bars.append(Bar(open_time_ms, opened, high, low, close, volume, traded))
+
+
+def _number(value: object) -> float:
+    """Return the nearest float; NaN for what is not finite, TypeError or ValueError for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        raise TypeError(value)
+    number = float(value)
+    return number if math.isfinite(number) else math.nan
 
 
 class FetchFailedError(Exception):

@@ -6,11 +6,14 @@ Give a client ``proxy_url`` as its proxy and ``certificate`` as the authority to
 from __future__ import annotations
 
 import ssl
+import struct
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
@@ -18,6 +21,7 @@ from adapters.extras import require
 from adapters.stubs.board import QuoteStub
 from adapters.stubs.proxy import ConnectProxy
 from adapters.stubs.serving import LoopbackServer
+from engine.model import Bar
 
 _FAMILY: Final = ".yahoo.com"
 _HOSTS: Final = ("*.yahoo.com", "*.finance.yahoo.com")
@@ -41,6 +45,7 @@ class YahooStub(QuoteStub):
             ConfigurationError: The library that makes certificates is not installed.
         """
         self.currencies: dict[str, str] = {}
+        self._bars: dict[tuple[str, str], tuple[str, Sequence[Bar]]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="tradectl-yahoo-")
         trustme = require("trustme", "stub")
         authority = trustme.CA()
@@ -60,6 +65,10 @@ class YahooStub(QuoteStub):
     def hosts(self) -> list[str]:
         """Every host that the proxy was asked for, in order."""
         return self._proxy.hosts
+
+    def set_bars(self, symbol: str, interval: str, bars: Sequence[Bar], zone: str = "UTC") -> None:
+        """Serve bars of an interval in Yahoo's words (15m, 1d); ``zone`` is the exchange's time zone."""
+        self._bars[symbol, interval] = zone, bars
 
     def close(self) -> None:
         """Stop listening and remove the certificate."""
@@ -88,7 +97,16 @@ class YahooStub(QuoteStub):
         return web.Response(text=_CRUMB)
 
     async def _chart(self, request: web.Request) -> web.Response:
-        symbol = request.match_info["symbol"]
+        symbol, query = request.match_info["symbol"], request.query
+        stored = self._bars.get((symbol, query.get("interval", "")))
+        if stored is not None and "period1" in query:
+            zone, bars = stored
+            start_ms, end_ms = int(query["period1"]) * 1000, int(query["period2"]) * 1000
+            found_bars = [bar for bar in bars if start_ms <= bar.open_time_ms < end_ms]
+            history = _history(
+                symbol, self.currencies.get(symbol, "USD"), zone, query["interval"], found_bars
+            )
+            return web.json_response({"chart": {"result": [history], "error": None}})
         found = self.price(symbol)
         if found is None:
             error = {"code": "Not Found", "description": "No data found, symbol may be delisted"}
@@ -97,7 +115,40 @@ class YahooStub(QuoteStub):
         return web.json_response({"chart": {"result": [result], "error": None}})
 
 
-def _charted(symbol: str, currency: str, price: Decimal, at_ms: int) -> dict[str, object]:
+def _history(symbol: str, currency: str, zone: str, interval: str, bars: Sequence[Bar]) -> dict[str, object]:
+    """Return a chart of bars; a bar that did not trade is a row of nulls, as Yahoo writes it."""
+    at_seconds = bars[-1].open_time_ms // 1000 if bars else 0
+    chart = _charted(
+        symbol, currency, Decimal(repr(bars[-1].close)) if bars else Decimal(1), at_seconds * 1000
+    )
+    metadata: dict[str, Any] = chart["meta"]
+    metadata |= {"exchangeTimezoneName": zone, "dataGranularity": interval}
+    days: dict[date, list[int]] = {}
+    for bar in bars:
+        seconds = bar.open_time_ms // 1000
+        days.setdefault(datetime.fromtimestamp(seconds, ZoneInfo(zone)).date(), []).append(seconds)
+    metadata["tradingPeriods"] = [
+        [{"timezone": zone, "gmtoffset": 0, "start": opens[0], "end": opens[-1] + 1}]
+        for opens in days.values()
+    ]
+    chart["timestamp"] = [bar.open_time_ms // 1000 for bar in bars]
+    columns = {
+        name: [_single(getattr(bar, name)) if bar.traded else None for bar in bars]
+        for name in ("open", "high", "low", "close", "volume")
+    }
+    chart["indicators"] = {"quote": [columns if bars else {}], "adjclose": [{"adjclose": columns["close"]}]}
+    if not bars:
+        del chart["timestamp"]
+    return chart
+
+
+def _single(number: float) -> float:
+    """Return a number as Yahoo's single precision leaves it: 681.69 as 681.6900024414062."""
+    single: float = struct.unpack("f", struct.pack("f", number))[0]
+    return single
+
+
+def _charted(symbol: str, currency: str, price: Decimal, at_ms: int) -> dict[str, Any]:
     at_seconds, shown = at_ms // 1000, float(price)
     day_start = at_seconds // _DAY_SECONDS * _DAY_SECONDS
     zone = {"timezone": "UTC", "gmtoffset": 0}

@@ -41,7 +41,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _BUSY: Final = frozenset({408, 418, 425, 429})  # statuses below 500 that do not say what became of a request
 # Exchanges whose sandbox is known to be their own: binanceus, for one, has that of binance by inheritance.
 _SANDBOXES: Final = frozenset({"binance"})
-_NOT_SIGNED: Final = frozenset({"load_markets", "fetch_time", "fetch_tickers"})
+_NOT_SIGNED: Final = frozenset({"load_markets", "fetch_time", "fetch_tickers", "fetch_ohlcv"})
 _SPOT_ONLY: Final = {
     "defaultType": "spot",
     "fetchMarkets": {"types": ["spot"]},
@@ -192,6 +192,10 @@ class ExchangeClient:
         markets: Mapping[str, Mapping[str, Any]] = self._exchange.markets
         return markets
 
+    def timeframes(self) -> frozenset[str]:
+        """Return the lengths of bars that the exchange has, such as ``15m``, in ccxt's words."""
+        return frozenset(self._exchange.timeframes or ())
+
     def call(self, method: str, *arguments: object, seconds: float | None = None) -> Any:  # noqa: ANN401 - as ccxt answers
         """Call a method of ccxt's client and return what it returns, numbers as text.
 
@@ -256,6 +260,7 @@ class ExchangeClient:
         """Let an odd row cost that row, not the list."""
         parse_order, parse_trade = exchange.parse_order, exchange.parse_trade
         parse_ticker, parse_market = exchange.parse_ticker, exchange.parse_market
+        parse_bar, parse_bars = exchange.parse_ohlcv, exchange.parse_ohlcvs
 
         def each(parse: Callable[..., Any]) -> Callable[..., list[Any]]:
             def parsed(rows: object, market: object = None, *_ignored: object) -> list[Any]:
@@ -275,6 +280,15 @@ class ExchangeClient:
             found = _parsed_or_odd(parse_market, row)
             return found if found is not None and found.get("symbol") else None
 
+        def bars(rows: object, *arguments: object, **options: object) -> Any:  # noqa: ANN401 - as ccxt parses
+            # ccxt leaves out what has no time, and makes no bars of what is none: "there are none".
+            if not isinstance(rows, list) or (
+                rows and not any(type(parse_bar(row, *arguments[:1])[0]) is int for row in rows)
+            ):
+                raise _UnusableError("no bars that can be read")
+            return parse_bars(rows, *arguments, **options)
+
+        exchange.parse_ohlcvs = bars
         exchange.parse_orders = each(parse_order)
         exchange.parse_trades = each(parse_trade)
         exchange.parse_tickers = tickers
@@ -316,7 +330,7 @@ class ExchangeClient:
         text = f"{self.name}: {reason}"
         if self._gate.wrote:
             return ExchangeAmbiguous(text)
-        return ExchangeUnavailable(text, self._gate.left_alone_seconds())
+        return ExchangeUnavailable(text, self._gate.wish_seconds)
 
     def _quoted(self, words: object) -> str:
         return quoted(words, self.access.secret, self.access.key)
@@ -378,6 +392,7 @@ class _Gate:
         self._ends = ends
         self.wrote = False  # a write was sent, or may have been
         self.status: int | None = None  # of the last answer
+        self.wish_seconds: float | None = None  # so long the exchange wants no request
         self._said: object = None
 
     def close(self) -> None:
@@ -395,8 +410,9 @@ class _Gate:
         from adapters.vendors.exchanges import LostError, exchange
 
         target = self._target(url)
-        wait = self.left_alone_seconds()
-        if wait is not None:
+        wait = self._alone_until - self._monotonic()
+        if wait > 0:
+            self.wish_seconds = wait
             raise _UnusableError(f"it asked to be left alone for another {wait:.0f} s")
         seconds = self._ends - time.monotonic()
         if seconds <= 0:
@@ -442,17 +458,11 @@ class _Gate:
             return ""
         return f"{self._said.get('msg') or self._said.get('message')} ({self._said.get('code')})"
 
-    def left_alone_seconds(self) -> float | None:
-        """Return how long the exchange still wants no request; None if it does not mind."""
-        wait = self._alone_until - self._monotonic()
-        return wait if wait > 0 else None
-
     def _note_limit(self, answer: Answer) -> None:
         """Keep to Retry-After: who goes on asking after a 429 is banned (418)."""
         if answer.status in (418, 429):
-            wait = retry_after_seconds(answer.headers, self._now_ms())
-            if wait is not None:
-                self._alone_until = self._monotonic() + wait
+            self.wish_seconds = retry_after_seconds(answer.headers, self._now_ms())
+            self._alone_until = self._monotonic() + (self.wish_seconds or 0.0)
 
     def _target(self, url: str) -> str:
         """Return where a request really goes; ConfigurationError where that is not the exchange."""

@@ -22,13 +22,14 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 from adapters.vendors.failures import VendorFailedError, retry_after_seconds, silence
@@ -58,8 +59,18 @@ class _Question:
 _question: ContextVar[_Question] = ContextVar("question of this thread")
 
 
+YahooBar = tuple[datetime, float, float, float, float, float]
+"""Start in the exchange's zone, open, high, low, close, volume."""
+
+_Said = TypeVar("_Said")
+
+
 class UnknownSymbolError(Exception):
     """Yahoo has nothing under this symbol."""
+
+
+class _NoBarsError(Exception):
+    """Yahoo has the symbol, and nothing of it in the span that was asked for."""
 
 
 class YahooClient:
@@ -100,6 +111,18 @@ class YahooClient:
         asked = self._workers.submit(self._ask, symbol, ends)
         return _result(asked, timeout_seconds)
 
+    def bars(
+        self, symbol: str, interval: str, start_seconds: int, end_seconds: int, timeout_seconds: float
+    ) -> tuple[Mapping[str, Any], Sequence[YahooBar]]:
+        """Return the metadata of a symbol's chart and its bars with start <= time < end.
+
+        ``interval`` is in Yahoo's words (1m, 5m, 15m, 1h, 1d); prices are adjusted by splits, not by
+        dividends.  A chart without bars has none: no error.  Raises as ``newest`` does.
+        """
+        ends = time.monotonic() + timeout_seconds
+        asked = self._workers.submit(self._ask_bars, symbol, interval, (start_seconds, end_seconds), ends)
+        return _result(asked, timeout_seconds)
+
     def close(self) -> None:
         """Let go of the threads, without waiting for them."""
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -113,6 +136,30 @@ class YahooClient:
             ticker.history(period="1d", interval="1d", actions=False, auto_adjust=False)
             metadata: Mapping[str, Any] = ticker.get_history_metadata()
             return metadata
+
+    def _ask_bars(
+        self, symbol: str, interval: str, span: tuple[int, int], ends: float
+    ) -> tuple[Mapping[str, Any], Sequence[YahooBar]]:
+        with _asking(_Question(ends)):
+            library, session = self._library()
+            ticker = library.Ticker(symbol, session=session)
+            ticker._tz = "UTC"
+            # Of spans in the past it keeps whatever came, also half an answer, and never asks again.
+            ticker._data.cache_get = ticker._data.get
+            try:
+                frame = ticker.history(
+                    start=span[0], end=span[1], interval=interval, actions=False, auto_adjust=False
+                )
+            except _NoBarsError:
+                return {}, ()
+            except Exception as error:
+                metadata: Mapping[str, Any] = ticker._lazy_load_price_history()._history_metadata or {}
+                if type(error).__name__ == "YFPricesMissingError" and metadata.get("symbol") == symbol:
+                    return metadata, ()
+                raise
+            metadata = ticker.get_history_metadata()
+            columns = [frame[name].tolist() for name in ("Open", "High", "Low", "Close", "Volume")]
+            return metadata, list(zip(frame.index.to_pydatetime(), *columns, strict=True))
 
     def _library(self) -> tuple[Any, Session[Response]]:
         with self._loading:
@@ -141,7 +188,7 @@ def _asking(question: _Question) -> Iterator[None]:
         _question.reset(token)
 
 
-def _result(asked: Future[Mapping[str, Any]], timeout_seconds: float) -> Mapping[str, Any]:
+def _result(asked: Future[_Said], timeout_seconds: float) -> _Said:
     try:
         return asked.result(timeout_seconds)
     except (UnknownSymbolError, VendorFailedError):
@@ -220,6 +267,8 @@ def _check_chart(response: Response, path: str, question: _Question, now_ms: int
         return
     if status == 404 and _says_not_found(response):
         raise UnknownSymbolError
+    if status in (400, 422) and b"Data doesn't exist for startDate" in response.content:
+        raise _NoBarsError
     if status >= 400:
         headers = {name: value or "" for name, value in response.headers.items()}
         raise VendorFailedError(f"HTTP {status}", status, retry_after_seconds(headers, now_ms))
