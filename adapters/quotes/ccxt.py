@@ -35,6 +35,8 @@ class CcxtSource:
         self, spellings: Sequence[str], asset_class: AssetClass, timeout_seconds: float
     ) -> Mapping[str, Answer]:
         """Ask for all spellings at once."""
+        if not spellings:
+            return {}
         if asset_class is not AssetClass.CRYPTO:
             return {text: Miss(Outcome.UNSUPPORTED, "an exchange of coins") for text in spellings}
         failure: ExchangeError

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import count
 
 import pytest
 
 from adapters.clock import SimulatedClock
 from adapters.quotes.ccxt import CcxtSource
-from adapters.quotes.source import Miss, Outcome, SourceFailedError, SourceQuote
+from adapters.quotes.source import Answer, Miss, Outcome, Source, SourceFailedError, SourceQuote
 from adapters.stubs.exchange import PAIRS, ExchangeStub, Pair
 from adapters.stubs.faults import Fault, Kind, Scripted
 from adapters.vendors.ccxt import ExchangeAccess, ExchangeClient
 from engine.errors import ConfigurationError
 from engine.model import AssetClass, QuoteKind
+from tests.contracts.quote_fetch import (
+    SENTINEL,
+    SourceContract,
+    World,
+    check_requirement_3,
+    check_requirement_18,
+    check_requirement_20,
+    check_requirement_21,
+    check_requirement_29,
+    check_requirement_30,
+)
 
 NOW_MS = 1_763_390_400_000
 CRYPTO = AssetClass.CRYPTO
@@ -49,6 +61,101 @@ def source(exchange: ExchangeStub, clock: SimulatedClock) -> Iterator[CcxtSource
 def _client(exchange: ExchangeStub, clock: SimulatedClock, name: str = "binanceus") -> ExchangeClient:
     access = ExchangeAccess(name, url=exchange.url, read_seconds=0.5, total_seconds=1.0)
     return ExchangeClient(access, clock.now_utc_ms, monotonic=lambda: 0.0)
+
+
+class CarelessExchange:
+    """The library as its page shows it: floats, the time of receipt, everything in dollars, 0 for a price."""
+
+    name = "ccxt:binanceus"
+    batch = 100
+
+    def __init__(self, exchange: ExchangeStub, clock: SimulatedClock) -> None:
+        """Make the library's own client."""
+        import ccxt
+
+        self._clock = clock
+        self._exchange = ccxt.binanceus({"apiKey": SENTINEL, "secret": SENTINEL, "timeout": 60_000})
+        self._exchange.urls["api"]["public"] = f"{exchange.url}/api/v3"
+
+    def fetch(
+        self, spellings: Sequence[str], asset_class: AssetClass, timeout_seconds: float
+    ) -> Mapping[str, Answer]:
+        """Pass on what comes."""
+        tickers = self._exchange.fetch_tickers(list(spellings))
+        now_ms = self._clock.now_utc_ms()
+        return {
+            text: SourceQuote(
+                Decimal(str(ticker["last"])),
+                Decimal(str(ticker["bid"])),
+                Decimal(str(ticker["ask"])),
+                "USD",
+                QuoteKind.QUOTE,
+                now_ms,
+                now_ms,
+            )
+            for text, ticker in tickers.items()
+        }
+
+
+def _world(exchange: ExchangeStub, clock: SimulatedClock, source: Source) -> World:
+    def set_price(text: str, price: Decimal, at_ms: int) -> None:
+        exchange.set_quote(text.replace("/", ""), price, price, at_ms=at_ms)
+
+    return World(
+        source=source,
+        asset_class=CRYPTO,
+        spelling="BTC/USDT",
+        unknown="NO/USD",
+        currency="USDT",
+        set_price=set_price,
+        set_plan=lambda plan: setattr(exchange, "plan", plan),
+        asked=lambda: sum("ticker" in asked.path for asked in exchange.requests),
+        now_ms=clock.now_utc_ms,
+        kind=QuoteKind.QUOTE,
+        path="ticker",
+    )
+
+
+class TestContract(SourceContract):
+    """The suite of all sources; with a key, though none is needed."""
+
+    @pytest.fixture
+    def world(self, exchange: ExchangeStub, clock: SimulatedClock) -> Iterator[World]:
+        """Return a source; between two calls the exchange's wish to be left alone has passed."""
+        access = ExchangeAccess("binanceus", SENTINEL, SENTINEL, url=exchange.url)
+        client = ExchangeClient(access, clock.now_utc_ms, monotonic=count(0.0, 2.0).__next__)
+        source = CcxtSource(client, clock)
+        yield _world(exchange, clock, source)
+        source.close()
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check_requirement_3, marks=pytest.mark.requirement(3)),
+        pytest.param(check_requirement_18, marks=pytest.mark.requirement(18)),
+        pytest.param(check_requirement_20, marks=pytest.mark.requirement(20)),
+        pytest.param(check_requirement_21, marks=pytest.mark.requirement(21)),
+        pytest.param(check_requirement_30, marks=pytest.mark.requirement(30)),
+    ],
+)
+def test_a_careless_source_is_caught(
+    exchange: ExchangeStub, clock: SimulatedClock, check: Callable[[World], None]
+) -> None:
+    """The checks fail a source that is easily written, and wrong."""
+    with pytest.raises(AssertionError):
+        check(_world(exchange, clock, CarelessExchange(exchange, clock)))
+
+
+@pytest.mark.requirement(29)
+def test_a_careless_source_tells_its_key(
+    exchange: ExchangeStub, clock: SimulatedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the library's client logs, the check of secrets sees it."""
+    careless = CarelessExchange(exchange, clock)
+    careless._exchange.headers = {"X-MBX-APIKEY": SENTINEL}  # what it sends with whatever it signs
+    with pytest.raises(AssertionError):
+        check_requirement_29(_world(exchange, clock, careless), caplog)
 
 
 def test_many_in_one_call(source: CcxtSource, exchange: ExchangeStub) -> None:
