@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -370,18 +369,24 @@ def _sentence(text: str) -> str:
 
 
 def _retry_after(answer: Answer) -> float | None:
+    """Return the wish of an answer, given in seconds or as an instant; None where it cannot be read."""
     text = answer.headers.get("Retry-After", "")
     if _SECONDS.fullmatch(text):
         return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - _venue_time(answer))
-    except (ValueError, OverflowError):
-        return None
+    at = _http_date(text)
+    return None if at is None else max(0.0, at - _venue_time(answer))
 
 
 def _venue_time(answer: Answer) -> float:
     """Return when the venue answered, by its own clock where it tells, seconds since 1970."""
+    at = _http_date(answer.headers.get("Date", ""))
+    return time.time() if at is None else at
+
+
+def _http_date(text: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+
     try:
-        return parsedate_to_datetime(answer.headers.get("Date", "")).timestamp()
+        return parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
-        return time.time()
+        return None
