@@ -41,9 +41,7 @@ KEY = FoundKey("APCA_API_KEY_ID", "keyring", Secret("PK-sentinel-of-doctor"))
 def facts(**changes: Any) -> MarketFacts:  # noqa: ANN401 - whatever the fields are
     """Return facts in which all is well."""
     every = [
-        Asset(
-            listing.symbol.replace("-", "/"), "", AssetClass(listing.asset_class), price_step=Decimal("0.01")
-        )
+        Asset(listing.symbol.replace("-", "/"), "", AssetClass(listing.asset_class))
         for listing in POLICY.universe
     ]
     registry = Registry.of(POLICY.universe).refreshed("alpaca", every, NOW_MS)
