@@ -329,3 +329,16 @@ def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read_settings(str(mine / "below"))
     with pytest.raises(UnavailableError, match="cannot be read"):
         read_settings(str(tmp_path))
+
+
+def test_the_page_names_all_that_may_be_set() -> None:
+    """The page on configuration mentions every key of the schema, and the defaults that are one word."""
+    page = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text("utf-8")
+    schema = schemas.load("config-v1")
+    for path, leaf in _leaves(schema, schema).items():
+        key = path.rpartition(".")[2]
+        assert re.search(rf"\b{key}\b", page), path
+        default = leaf.get("default")
+        if isinstance(default, str) and path.startswith(("broker", "reconcile", "symbols")):
+            row = next(line for line in page.split("\n") if line.startswith("| `") and f"{key}`" in line)
+            assert default in row, path
