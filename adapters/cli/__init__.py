@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "fmt-policy": ("fmt_policy", "Lay policies out: what they say, and their comments, stay."),
     "migrate-policy": ("migrate_policy", "Bring policies of an older version of the language to the newest."),
     "diff-policy": ("diff_policy", "Compare two policies: decided alike, or where not, with examples."),
+    "quote": ("quote", "Ask every source for a price: what each said, and why it was used or not."),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
     "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
     "journal": ("journal", "Look into an agent's journal, check it, prune it."),
