@@ -128,7 +128,7 @@ class HistoryStore:
                 columns = _read(path, symbol, interval_seconds)
                 if columns is not None:
                     columns.between(start_ms, end_ms).add_to(series)
-        _repeat_closes(series)
+        repeat_closes(series)
         return series
 
     def origins(self, symbol: str, interval_seconds: int) -> Mapping[str, Sequence[Origin]]:
@@ -355,7 +355,7 @@ def _names(folder: Path) -> list[str]:
         raise UnavailableError(f"{folder}: cannot be read ({error.strerror})") from error
 
 
-def _repeat_closes(series: BarSeries) -> None:
+def repeat_closes(series: BarSeries) -> None:
     """Let each bar without a trade repeat the close of the bar before it."""
     at = series.traded.find(0, 1)
     while at != -1:
