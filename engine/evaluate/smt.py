@@ -35,6 +35,7 @@ from engine.evaluate.solver import (
     every,
     implies,
     integer,
+    is_whole,
     literal,
     negation,
     real,
@@ -151,8 +152,9 @@ class Snapshot:
         self.constraints: list[Formula] = []
         self.common: list[Formula] = []  # of the constraints those that are about facts
         self.definitions: dict[int, tuple[Number | Formula, list[Formula]]] = {}
+        self.said = 0  # so many formulas define something
         self.exact: list[Formula] = []  # what products and quotients are
-        self.firm: list[Formula] = []  # no computed number lies on the edge of its rounding
+        self.firm: list[Formula] = []  # computed numbers lie on their grid, none on the edge of its rounding
         self.variables: dict[object, Variable] = {}
         self._named: dict[str, Variable] = {}
         self._related: set[str] = set()
@@ -182,6 +184,7 @@ class Snapshot:
         """
         self.constraints += formulas
         self.definitions.setdefault(helping.get_id(), (helping, []))[1].extend(formulas)
+        self.said += len(formulas)
 
     def fresh(self, kind: str) -> str:
         """Return a new name for a helping variable."""
@@ -351,6 +354,8 @@ class _Terms:
             exact = as_real(k) * as_real(computed.value)
             self.snapshot.define(q, *_rounded(as_real(q), exact, computed, k, adds=_adds(term)))
             self.snapshot.firm += _within(as_real(q), exact, Fraction(499, 1000))
+            if not self.snapshot.whole:
+                self.snapshot.firm.append(is_whole(q))
             self._operands[term, k] = computed.known, q
         return self._operands[term, k]
 

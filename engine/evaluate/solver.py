@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
-from itertools import product
 from typing import Any, Final
 
 import z3
@@ -61,6 +60,11 @@ def as_real(number: Number) -> Number:
         fraction = Fraction(number)
         return z3.Q(fraction.numerator, fraction.denominator)
     return z3.ToReal(number) if z3.is_int(number) else number
+
+
+def is_whole(number: Number) -> Formula:
+    """A real number is an integer."""
+    return z3.IsInt(number)
 
 
 def literal(number: Number) -> Fraction | None:
@@ -212,6 +216,7 @@ class Budget:
     questions: int = 0
     undecided: int = 0
     left_open: list[str] = field(default_factory=list)
+    newer_first: bool = False
 
 
 class Model:
@@ -253,6 +258,11 @@ def _simplex() -> Any:  # noqa: ANN401 - z3's own
     return solver
 
 
+def _add(solver: Any, formula: Formula) -> None:  # noqa: ANN401 - z3's own
+    """Assert a formula as ``solver.add`` does, without asking for its sort: they are many."""
+    z3.Z3_solver_assert(formula.ctx_ref(), solver.solver, formula.as_ast())
+
+
 def _checked(
     solver: Any,  # noqa: ANN401 - z3's own
     budget: Budget,
@@ -282,7 +292,8 @@ class Solver:
     def __init__(self, budget: Budget, asserted: Iterable[Formula] = ()) -> None:
         """Begin with what always holds."""
         self.budget = budget
-        self._solvers = (_newer(), _simplex())
+        self._asserted: list[list[Formula]] = [[]]  # by level, for the one that most questions never need
+        self._solvers = [_simplex()]
         self._answering = self._solvers[0]
         self._named: list[dict[int, tuple[Formula, Formula]]] = [{}]  # by level: formula's id, its name
         self._core: list[Formula] = []
@@ -295,8 +306,26 @@ class Solver:
                 self._assert(z3.BoolVal(formula) if isinstance(formula, bool) else formula)
 
     def _assert(self, formula: Formula) -> None:
+        self._asserted[-1].append(formula)
         for solver in self._solvers:
-            solver.add(formula)
+            _add(solver, formula)
+
+    def _both(self) -> Iterator[Any]:
+        """Yield the solvers; the second is made when the first one has not answered for the first time."""
+        if self.budget.newer_first and len(self._solvers) == 2:
+            yield self._solvers[1]
+            yield self._solvers[0]
+            return
+        yield self._solvers[0]
+        if len(self._solvers) == 1:
+            other = _newer()
+            for number, formulas in enumerate(self._asserted):
+                if number:
+                    other.push()
+                for formula in formulas:
+                    _add(other, formula)
+            self._solvers.append(other)
+        yield self._solvers[1]
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
@@ -304,18 +333,23 @@ class Solver:
         for solver in self._solvers:
             solver.push()
         self._named.append({})
+        self._asserted.append([])
         try:
             self.add(*formulas)
             yield
         finally:
             self._named.pop()
+            self._asserted.pop()
             for solver in self._solvers:
                 solver.pop()
 
-    def ask(self, *formulas: Formula) -> Answer:
-        """Say whether the formulas can be true together; a model or a core is there afterwards."""
-        answer = self._ask(formulas, _SHARES)
-        self.budget.undecided += answer is Answer.UNDECIDED
+    def ask(self, *formulas: Formula, briefly: bool = False) -> Answer:
+        """Say whether the formulas can be true together; a model or a core is there afterwards.
+
+        ``briefly``: what is not soon clear is UNDECIDED, and nothing is left open by that.
+        """
+        answer = self._ask(formulas, _BRIEFLY if briefly else _SHARES)
+        self.budget.undecided += answer is Answer.UNDECIDED and not briefly
         return answer
 
     def _ask(self, formulas: Sequence[Formula], shares: Sequence[float]) -> Answer:
@@ -333,11 +367,13 @@ class Solver:
         self.budget.questions += 1
         names = [name for name, _ in named.values()]
         found = z3.unknown
-        for share, solver in product(shares, self._solvers):
+        for share, solver in ((share, solver) for share in shares for solver in self._both()):
             self._answering = solver
             found = _checked(solver, self.budget, share, names)
             if found != z3.unknown or self.budget.over():
                 break
+        if found != z3.unknown:
+            self.budget.newer_first = self._answering is not self._solvers[0]
         if found == z3.sat:
             return Answer.POSSIBLE
         if found == z3.unsat:

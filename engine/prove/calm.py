@@ -40,8 +40,6 @@ _FOLLOWING: Final = frozenset({"held", "price", "gain", "peak_gain", "weight", "
 """These follow from the others: to hold them only gets in the way."""
 _WAY_OFF: Final = (1.0, 0.95, 1.05, 0.9, 1.1, 0.85, 1.15, 0.8, 1.2, 1.35, 0.7, 1.5, 0.5, 2.0)
 _MOST_TRIALS: Final = 18
-_FEW_TRIALS: Final = 4
-"""Of a large policy each question takes longer."""
 
 
 def calm_model(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
@@ -51,25 +49,27 @@ def calm_model(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
         for slot in variant.form.lowered.slots
         if slot.origin not in _NOT_CHOSEN and (pin := _held_at(variant, slot, _quiet(slot))) is not None
     }
-    while (answer := variant.ask(*formulas, *pins.values())) is Answer.IMPOSSIBLE and pins:
+    brief = variant.is_large  # there are other anchors, and each question takes long
+    while (answer := variant.ask(*formulas, *pins.values(), briefly=brief)) is Answer.IMPOSSIBLE and pins:
         core = {id(formula) for formula in variant.solver.core()}
         kept = {name: pin for name, pin in pins.items() if id(pin) not in core}
         pins = kept if len(kept) < len(pins) else {}
     if answer is not Answer.POSSIBLE:
         return None
+    if variant.is_large:  # nobody reads forty facts
+        return variant.model()
     return _nearer(variant, formulas, pins) or variant.model()
 
 
 def _nearer(variant: Variant, formulas: Sequence[Formula], pins: dict[str, Formula]) -> Model | None:
     """Bring the facts that could not stay as they were to round numbers, one after the other."""
     model, trials = variant.model(), 0
-    most = _FEW_TRIALS if variant.is_large else _MOST_TRIALS
     for slot in variant.form.lowered.slots:
         if slot.origin in _NOT_CHOSEN or slot.name in pins or slot.name in _FOLLOWING - {"price"}:
             continue
         for factor in _WAY_OFF if slot.unit is Measure.PRICE else (1.0,):
             pin = _held_at(variant, slot, _quiet(slot) * factor, always=True)
-            if pin is None or trials == most:
+            if pin is None or trials == _MOST_TRIALS:
                 break
             trials += 1
             if variant.ask(*formulas, *pins.values(), pin) is Answer.POSSIBLE:

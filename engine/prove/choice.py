@@ -149,7 +149,9 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
         variant, model, fault, given=[variant.in_order], beside=list(variant.terms.would_exit.values())
     )
 
-    shown = shown_in(variant, where, [fault, variant.in_order], confirms)
+    # What follows an entry that is not sent is nobody's concern, and anything to the solver.
+    acts = winner.acts if higher.action is Action.BUY else True
+    shown = shown_in(variant, where, [fault, acts, variant.in_order], confirms)
     if shown is not None:
         yield found(variant, "priority-decides", message, span, region=where, example=shown)
 

@@ -99,18 +99,39 @@ def example(variant: Variant, formulas: Sequence[Formula], confirms: Confirms) -
 def _search(
     variant: Variant, formulas: Sequence[Formula], confirms: Confirms, *, exactly: bool
 ) -> Example | None:
-    exact = [*variant.snapshot.firm, *(variant.snapshot.exact if exactly else ())]
-    if variant.ask(*exact, *formulas) is not Answer.POSSIBLE:
+    if variant.solver.budget.over():
+        return None
+    exact = variant.concerning(
+        formulas, [*variant.snapshot.firm, *(variant.snapshot.exact if exactly else ())]
+    )
+    if (
+        variant.is_large
+    ):  # with the usual numbers fixed a question is soon answered, without them it may not be
+        for anchor in _usual_anchors(variant):
+            if (found := _anchored_at(variant, anchor, formulas, exact, confirms)) is not None:
+                return found
+    if variant.ask(*exact, *formulas, briefly=variant.is_large) is not Answer.POSSIBLE:
         return None
     first = variant.model()
-    for anchor in _anchors(variant, first):
-        with variant.supposing(*_anchored(variant, anchor), *exact):
-            model = calm_model(variant, formulas)
-        if model is not None:
-            found = confirmed(variant, fact_values(variant.form.lowered, variant.snapshot, model), confirms)
-            if found is not None:
-                return found
+    rest = () if variant.is_large else _usual_anchors(variant)
+    for anchor in (*rest, *_anchors(variant, first)):
+        if (found := _anchored_at(variant, anchor, formulas, exact, confirms)) is not None:
+            return found
     return confirmed(variant, fact_values(variant.form.lowered, variant.snapshot, first), confirms)
+
+
+def _anchored_at(
+    variant: Variant,
+    anchor: _Anchor,
+    formulas: Sequence[Formula],
+    exact: Sequence[Formula],
+    confirms: Confirms,
+) -> Example | None:
+    with variant.supposing(*_anchored(variant, anchor), *exact):
+        model = calm_model(variant, formulas)
+    if model is None:
+        return None
+    return confirmed(variant, fact_values(variant.form.lowered, variant.snapshot, model), confirms)
 
 
 def confirmed(variant: Variant, values: list[float], confirms: Confirms) -> Example | None:
@@ -273,8 +294,17 @@ def _read_beside_votes(lowered: LoweredPolicy, stated: set[str]) -> set[int]:
 # --- anchors ----------------------------------------------------------------------------------
 
 
+def _usual_anchors(variant: Variant) -> Iterator[_Anchor]:
+    """Yield usual numbers that may be fixed."""
+    yield _USUAL
+    if variant.listing.weight is not None:  # above its target, about at it, below it
+        target = Fraction(variant.listing.weight) * _USUAL.equity / _USUAL.entry_price
+        for part in (Fraction(3, 2), Fraction(1), Fraction(1, 2)):
+            yield _USUAL._replace(quantity=_rounded(target * part, 9))
+
+
 def _anchors(variant: Variant, model: Model) -> Iterator[_Anchor]:
-    """Yield what may be fixed: usual numbers first, then those of a model."""
+    """Yield numbers of a model that may be fixed."""
 
     def value(name: str) -> Fraction | None:
         found = variant.snapshot.find(name)
@@ -282,11 +312,6 @@ def _anchors(variant: Variant, model: Model) -> Iterator[_Anchor]:
             return None
         return model.number(found.value) / found.slot.steps_per_unit
 
-    yield _USUAL
-    if variant.listing.weight is not None:  # above its target, about at it, below it
-        target = Fraction(variant.listing.weight) * _USUAL.equity / _USUAL.entry_price
-        for part in (Fraction(3, 2), Fraction(1), Fraction(1, 2)):
-            yield _USUAL._replace(quantity=_rounded(target * part, 9))
     equity = value("equity") or _USUAL.equity
     entry = value("entry_price") or _USUAL.entry_price
     gain, worth, price = value("gain"), value("position_value"), value("price")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Final
+from enum import Enum
+from typing import Final, NamedTuple
 
 from engine.codes import Truth
 from engine.evaluate.reference import ReferenceEvaluator
@@ -74,29 +75,60 @@ def sampled(policy: LoweredPolicy, count: int) -> Iterator[list[float]]:
             if isinstance(one, FactTerm) and isinstance(other, ConstantTerm):
                 bounds[one.slot].append(other.value)
     draw = Sequence32()
+    drawn = [_Range.of(slot, bounds.get(index, [])) for index, slot in enumerate(policy.slots)]
     for _ in range(count):
-        values = [_value(slot, bounds.get(index, []), draw) for index, slot in enumerate(policy.slots)]
-        yield _consistent(policy, values, draw)
+        yield _consistent(policy, [one.value(draw) for one in drawn], draw)
 
 
-def _value(slot: FactSlot, bounds: list[float], draw: Sequence32) -> float:
-    if slot.origin in _VOTED:
-        return math.nan
-    if slot.name in IN_ORDER and draw.below(16):
-        return float(IN_ORDER[slot.name])
-    if isinstance(slot.unit, Words):
-        near = bounds and draw.below(2)
-        return bounds[draw.below(len(bounds))] if near else float(draw.below(max(1, len(slot.unit.words))))
-    if slot.unit is Measure.BOOLEAN:
-        return float(draw.below(2))
-    low, high = slot_range(slot)
-    k = slot.steps_per_unit
-    if bounds:
-        steps = round(bounds[draw.below(len(bounds))] * k) + _NEAR[draw.below(len(_NEAR))]
-        steps += (draw.below(3) - 1) * draw.below(50) * max(1, k // 10)
-    else:
-        steps = (1 + draw.below(20)) * k * _MAGNITUDES[draw.below(len(_MAGNITUDES))]
-    return min(max(steps, low), high) / k
+class _Range(NamedTuple):
+    """What one fact is drawn from: steps of its grid, near its bounds where it has any, or words."""
+
+    usual: float | None
+    kind: _Kind
+    words: int
+    low: int
+    high: int
+    steps_per_unit: int
+    bounds: list[float]
+
+    @classmethod
+    def of(cls, slot: FactSlot, bounds: list[float]) -> _Range:
+        usual = None if slot.name not in IN_ORDER else float(IN_ORDER[slot.name])
+        low, high, words, kind = 0, 0, 0, _Kind.STEPS
+        if slot.origin in _VOTED:
+            kind = _Kind.NOTHING
+        elif isinstance(slot.unit, Words):
+            kind, words = _Kind.WORD, max(1, len(slot.unit.words))
+        elif slot.unit is Measure.BOOLEAN:
+            kind = _Kind.TRUTH
+        else:
+            low, high = slot_range(slot)
+        return cls(usual, kind, words, low, high, slot.steps_per_unit, bounds)
+
+    def value(self, draw: Sequence32) -> float:
+        if self.kind is _Kind.NOTHING:
+            return math.nan
+        if self.usual is not None and draw.below(16):
+            return self.usual
+        bounds, k = self.bounds, self.steps_per_unit
+        if self.kind is _Kind.WORD:
+            near = bounds and draw.below(2)
+            return bounds[draw.below(len(bounds))] if near else float(draw.below(self.words))
+        if self.kind is _Kind.TRUTH:
+            return float(draw.below(2))
+        if bounds:
+            steps = round(bounds[draw.below(len(bounds))] * k) + _NEAR[draw.below(len(_NEAR))]
+            steps += (draw.below(3) - 1) * draw.below(50) * max(1, k // 10)
+        else:
+            steps = (1 + draw.below(20)) * k * _MAGNITUDES[draw.below(len(_MAGNITUDES))]
+        return min(max(steps, self.low), self.high) / k
+
+
+class _Kind(Enum):
+    NOTHING = "a signal: its votes say"
+    WORD = "a word"
+    TRUTH = "true or false"
+    STEPS = "steps of a grid"
 
 
 _NEAR: Final = (-1, 0, 0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -91,6 +91,7 @@ class Variant:
         self._defined: dict[int, int] = {}  # by helping variable: so many of its formulas
         self._supposed: tuple[Formula, ...] = ()
         self._mentions = Mentions()
+        self._closures: dict[int, tuple[int, frozenset[int]]] = {}  # by formula: as of so much said
         for slot in self.form.lowered.slots:
             if slot.origin not in _NO_FACTS:
                 self.snapshot.variable(slot)
@@ -131,11 +132,11 @@ class Variant:
             name=name,
         )
 
-    def ask(self, *formulas: Formula) -> Answer:
-        """Say whether formulas can be true in some snapshot."""
+    def ask(self, *formulas: Formula, briefly: bool = False) -> Answer:
+        """Say whether formulas can be true in some snapshot; ``briefly``: or not for sure."""
         if not self.solver.budget.over():
             self._settle(formulas)
-        return self.solver.ask(*formulas)
+        return self.solver.ask(*formulas, briefly=briefly)
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
@@ -167,6 +168,13 @@ class Variant:
         return self.solver.least_core(formulas)
 
     # --- what a question is about
+
+    def concerning(self, formulas: Iterable[Formula], among: Sequence[Formula]) -> list[Formula]:
+        """Return those that need only the helping variables of formulas; of a small policy all."""
+        if not self.is_large:
+            return list(among)
+        needed = self._needed(formulas)
+        return [one for one in among if self._mentioned(one) <= needed]
 
     @property
     def is_large(self) -> bool:
@@ -208,17 +216,30 @@ class Variant:
 
     def _needed(self, formulas: Iterable[Formula]) -> set[int]:
         """Return the helping variables that formulas mention, and those that their definitions mention."""
-        needed: set[int] = set()
-        definitions = self.snapshot.definitions
-        frontier = set().union(*(self._mentions.of(formula, definitions) for formula in formulas))
+        return set().union(*(self._mentioned(formula) for formula in formulas))
+
+    def _mentioned(self, formula: Formula) -> frozenset[int]:
+        if isinstance(formula, bool):
+            return frozenset()
+        definitions, version = self.snapshot.definitions, self.snapshot.said
+        known = self._closures.get(formula.get_id())
+        if known is not None and known[0] == version:
+            return known[1]
+        needed: frozenset[int] = frozenset()
+        frontier = self._mentions.of(formula, definitions)
         while frontier:
             needed |= frontier
-            frontier = {
-                other
-                for helping in frontier
-                for formula in definitions[helping][1]
-                for other in self._mentions.of(formula, definitions)
-            } - needed
+            frontier = (
+                frozenset().union(
+                    *(
+                        self._mentions.of(said, definitions)
+                        for helping in frontier
+                        for said in definitions[helping][1]
+                    )
+                )
+                - needed
+            )
+        self._closures[formula.get_id()] = version, needed
         return needed
 
     def rules(self, *actions: Action) -> list[int]:

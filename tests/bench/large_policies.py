@@ -1,5 +1,6 @@
-"""Large policies as a person might have written them: some forty facts, ten comparisons to a rule.
+"""Large policies as a person might have written them: some forty facts, three or four comparisons to a rule.
 
+That is what rules of the shipped policies and of other people's bots have; ``dense`` ones have eight or more.
 Half the rules enter, of the others most sell; two classes have parameters, and so variants, of their own.
 Each rule wants its own window of several indicators, so that most of them can be true together, and few
 are true at any moment.
@@ -94,7 +95,7 @@ _RATIOS: Final = ("change", "week", "drawdown", "prev(change)")
 _SPANS: Final = ("held_for", "since_buy", "since_sell", "until_close", "quote_age")
 
 
-def large_policy(rules: int, seed: int = 1, selection: str = "exits_first") -> str:
+def large_policy(rules: int, seed: int = 1, selection: str = "exits_first", *, dense: bool = False) -> str:
     """Return a policy with so many rules."""
     rng = random.Random(seed)
     stops = (
@@ -102,13 +103,13 @@ def large_policy(rules: int, seed: int = 1, selection: str = "exits_first") -> s
         "  trailing: {priority: 99999, protective: true, when: held and peak_gain >= 5% and "
         "price <= (100% - trail) of peak_price, then: sell all}\n"
     )
-    written = [_rule(rng, number, 90_000 - 10 * number) for number in range(rules - 2)]
+    written = [_rule(rng, number, 90_000 - 10 * number, dense) for number in range(rules - 2)]
     return _HEAD.format(selection=selection) + "rules:\n" + stops + "".join(written) + _TAIL
 
 
-def _rule(rng: random.Random, number: int, priority: int) -> str:
+def _rule(rng: random.Random, number: int, priority: int, dense: bool) -> str:
     kind = rng.randrange(20)
-    clauses = [_clause(rng) for _ in range(rng.randrange(4, 7))]
+    clauses = [_clause(rng) for _ in range(rng.randrange(4, 7) if dense else rng.randrange(1, 4))]
     once, scope = "", f"    for: {rng.choice(('stock', 'crypto'))}\n" if kind % 7 == 0 else ""
     if kind < 7:
         clauses.insert(0, rng.choice(("held and gain >= 2%", "held", "held and held_for > 1d")))
