@@ -114,6 +114,8 @@ class SourceDesk:
 
     def shut(self) -> None:
         """End the pass: what still comes is late."""
+        if self._pass is not None and self._pass.wake is not None:
+            self._pass.wake.cancel()
         self._pass = None
 
     def close(self) -> None:
@@ -278,12 +280,12 @@ class SourceDesk:
                 return
         except RuntimeError:  # the loop has just been closed
             pass
-        self._keep_late(call.requests, result)
+        self._take_late(call.requests, result)
 
     def _settle(self, call: _Call, result: _Result) -> None:
         here = self._pass
         if call.over or here is None:
-            self._keep_late(call.requests, result)
+            self._take_late(call.requests, result)
         else:
             self._end_call(here, call)
             if isinstance(result, SourceFailedError):
@@ -306,7 +308,7 @@ class SourceDesk:
                 self._unsupported[request.symbol] = request.spelling, reason
                 self._learnt[request.symbol] = reason
             if request.hop.done():
-                self._keep_late([request], answers)
+                self._take_late([request], answers)
                 continue
             if outcome is Outcome.FAILED:
                 self._backoff.failed(request.symbol, now_ns)
@@ -326,8 +328,7 @@ class SourceDesk:
         held against it or its symbols.
         """
         now_ns = self._clock.monotonic_ns()
-        wish = error.retry_after_seconds
-        held = wish is not None and self._budget.hold(now_ns, wish)
+        held = self._budget.hold(now_ns, error.retry_after_seconds or 0.0)
         if not held:
             self._breakers[call.asset_class].failed(now_ns)
         for request in call.requests:
@@ -386,13 +387,14 @@ class SourceDesk:
 
     # --- answers that came too late -----------------------------------------------------------
 
-    def _keep_late(self, requests: Sequence[_Request], result: _Result) -> None:
+    def _take_late(self, requests: Sequence[_Request], result: _Result) -> None:
+        """Keep what may still help.  From any thread: each is one assignment."""
         if isinstance(result, SourceFailedError):
+            self._budget.hold(self._clock.monotonic_ns(), result.retry_after_seconds or 0.0)
             return
         for request in requests:
             answer = result.get(request.spelling)
             if isinstance(answer, SourceQuote):
-                # From any thread: one operation on a dictionary.
                 self._late[request.symbol] = request.spelling, answer
 
     def _or_late(self, symbol: str, asset_class: AssetClass, hop: Hop) -> Hop:

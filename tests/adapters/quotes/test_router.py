@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from adapters.quotes.source import Miss, Outcome, SourceFailedError
 from adapters.settings.model import Rate, Settings
 from adapters.symbols.directory import NotServed, Spelled
 from adapters.symbols.inferred import infer_instrument
+from adapters.symbols.store import SymbolStore
 from engine.codes import UnknownReason
 from engine.errors import ConfigurationError
 from engine.model import AssetClass, NoQuote, Quote
@@ -265,6 +267,48 @@ def test_what_is_not_served_is_learnt_once() -> None:
     here.directory.spellings.clear()
     router.snapshot(["NEW"], here.deadline_ms())
     assert here.sources["a"].asked == ["NEW", "SPY", "NEW"]
+
+
+def test_the_registry_on_disk_learns(tmp_path: Path) -> None:
+    """With the real registry what is not served is asked once, also after a restart."""
+    here = world(UNSUPPORTED, fresh)
+    here.sources["a"].name, here.sources["b"].name = "alpaca", "yahoo"
+    sources = {source.name: source for source in here.sources.values()}
+    for _ in range(2):
+        store = SymbolStore(tmp_path / "symbols.json", now_ms=here.clock.now_utc_ms())
+
+        def learn(source: str, reasons: Mapping[str, str], store: SymbolStore = store) -> None:
+            store.learn(source, reasons, here.clock.now_utc_ms())
+
+        router = QuoteRouter(
+            dict.fromkeys(AssetClass, tuple(sources)), sources, store, here.clock, random.Random(1),
+            learn=learn, **virtual(here.clock),
+        )  # fmt: skip
+        for _ in range(3):
+            assert router.route(["ADA-USD"], here.deadline_ms())["ADA-USD"].used == "yahoo"
+    assert sources["alpaca"].asked == ["ADA/USD"]
+
+
+def test_a_wish_that_comes_late_is_honoured() -> None:
+    """A 429 that took longer than the pass."""
+    late = Act(SourceFailedError("HTTP 429", 100.0), 6.0)
+    here = world(late, fresh)
+    router = here.router()
+    router.snapshot(["SPY"], here.deadline_ms())
+    here.clock.sleep(30)
+    router.snapshot(["GLD"], here.deadline_ms())
+    hop = router.route(["AAPL"], here.deadline_ms())["AAPL"].hops[0]
+    assert hop.reason.startswith("it asked to be left alone")
+
+
+def test_a_pass_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """No callback runs, or fails, after its pass."""
+    here = world(HANGS, RATE_LIMITED, BROKEN_CLIENT, UNSUPPORTED, fresh, batch=3)
+    router = here.router()
+    for _ in range(10):
+        router.snapshot(_symbols(20), here.deadline_ms())
+        here.clock.sleep(7)
+    assert caplog.records == []
 
 
 def test_another_spelling_is_asked_again() -> None:
