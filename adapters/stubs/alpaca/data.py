@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from aiohttp import web
@@ -13,12 +13,14 @@ from adapters.stubs.alpaca.prices import DAY, MINUTE, Page, Prices, Ticker, bar_
 from adapters.stubs.alpaca.refusal import Refusal, bad_request
 from adapters.stubs.alpaca.venue import Venue
 from adapters.stubs.alpaca.wire import parsed_instant
+from engine.model import Bar
 
 _CRYPTO_SYMBOL: Final = re.compile(r"[A-Z]+/[A-Z]+")
 _LOCATIONS: Final = ("us", "us-1", "us-2", "eu-1", "bs-1")
 _LATEST_FEEDS: Final = ("delayed_sip", "iex", "otc", "sip", "boats", "overnight")
 _HISTORICAL_FEEDS: Final = ("iex", "otc", "sip", "boats")
 _RECENT_MS: Final = 15 * 60_000
+_RECENT_DAYS_MS: Final = 7 * 86_400_000
 _USUAL_LIMIT: Final = 1000
 _MOST: Final = 10_000
 
@@ -61,6 +63,11 @@ class _Data:
         self._is_crypto = is_crypto
         self._sip = sip
 
+    def _recent(self, symbol: str, timeframe: str) -> Sequence[Bar]:
+        """Return the bars of the last days: longer than any holiday."""
+        now = self._venue.now_ms()
+        return self._prices.series(symbol, timeframe, self._is_crypto, now - _RECENT_DAYS_MS, now)
+
     @property
     def _prices(self) -> Prices:
         return self._venue.prices
@@ -76,7 +83,7 @@ class _Data:
     def latest_bars(self, request: web.Request) -> Document:
         bars: Document = {}
         for symbol in self._symbols(request):
-            series = self._prices.series(symbol, MINUTE, self._is_crypto)
+            series = self._recent(symbol, MINUTE)
             if series:
                 bars[symbol] = bar_json(series[-1], self._is_crypto)
         return {"bars": bars}
@@ -88,8 +95,8 @@ class _Data:
                 "latestQuote": ticker.quote_json(self._is_crypto),
                 "latestTrade": ticker.trade_json(self._is_crypto),
             }
-            minutes = self._prices.series(symbol, MINUTE, self._is_crypto)
-            days = self._prices.series(symbol, DAY, self._is_crypto)
+            minutes = self._recent(symbol, MINUTE)
+            days = self._recent(symbol, DAY)
             for name, series, back in (
                 ("minuteBar", minutes, 1),
                 ("dailyBar", days, 1),
@@ -104,7 +111,7 @@ class _Data:
         query = request.query
         symbols = self._symbols(request, latest=False)
         timeframe = query.get("timeframe", "")
-        timeframe_ms(timeframe)
+        timeframe_ms(timeframe)  # a refusal where it is none
         now = self._venue.now_ms()
         page = Page(
             start_ms=_instant(request, "start", day_before(now)),
@@ -120,8 +127,11 @@ class _Data:
             and page.end_ms > now - _RECENT_MS
         ):
             raise Refusal(403, None, "subscription does not permit querying recent SIP data")
-        series = {symbol: self._prices.series(symbol, timeframe, self._is_crypto) for symbol in symbols}
-        found, token = page.of(series)
+
+        def read(symbol: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+            return self._prices.series(symbol, timeframe, self._is_crypto, start_ms, end_ms)
+
+        found, token = page.of(symbols, read, self._prices.stretch_ms(timeframe))
         bars = {symbol: [bar_json(bar, self._is_crypto) for bar in bars] for symbol, bars in found.items()}
         return {"bars": bars, "next_page_token": token}
 

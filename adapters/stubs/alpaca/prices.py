@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import groupby
-from typing import Final
+from typing import Final, Protocol
 
 from adapters.stubs.alpaca.refusal import bad_request
 from adapters.stubs.alpaca.wire import NEW_YORK, bar_instant, data_instant, local_date, to_ms
@@ -20,6 +20,9 @@ _MINUTE_MS: Final = 60_000
 _UNITS_MS: Final = {"Min": _MINUTE_MS, "T": _MINUTE_MS, "Hour": 60 * _MINUTE_MS, "H": 60 * _MINUTE_MS}
 _DAY_MS: Final = 86_400_000
 _MOST_OF_UNIT: Final = {"Min": 59, "T": 59, "Hour": 23, "H": 23}
+_STRETCH: Final = 5000
+_ALL_MS: Final = 1 << 48
+_HISTORY_BEGINS_MS: Final = 1_420_070_400_000  # 2015-01-01, as the real one's
 MINUTE: Final = "1Min"
 DAY: Final = "1Day"
 
@@ -70,13 +73,24 @@ def bar_json(bar: Bar, is_crypto: bool) -> dict[str, object]:
     }
 
 
+class History(Protocol):
+    """Bars of a past that is longer than one cares to store."""
+
+    def __call__(self, symbol: str, interval_seconds: int, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        """Return the bars of a minute or of a day that open within [start, end], ascending."""
+
+
 @dataclass(slots=True)
 class Prices:
-    """What the market data knows; symbols in the spelling of orders."""
+    """What the market data knows; symbols in the spelling of orders.
+
+    A symbol has the bars that were set by hand; a symbol without any has those of ``history``.
+    """
 
     tickers: dict[str, Ticker] = field(default_factory=dict)
     bars: dict[str, dict[str, list[Bar]]] = field(default_factory=dict)
     """Bars by symbol and timeframe ("1Min", "1Day"), ascending."""
+    history: History | None = None
 
     def add_bar(self, symbol: str, bar: Bar, timeframe: str = MINUTE) -> None:
         """Add a bar, or put it in the place of the one that opened with it."""
@@ -85,19 +99,36 @@ class Prices:
         insort(bars, bar, key=lambda other: other.open_time_ms)
         of_symbol[timeframe] = bars  # a new list: who reads the old one is not disturbed
 
-    def series(self, symbol: str, timeframe: str, is_crypto: bool) -> Sequence[Bar]:
-        """Return the bars of a timeframe: as they were set, else made of the bars of a minute.
+    def series(
+        self, symbol: str, timeframe: str, is_crypto: bool, start_ms: int, end_ms: int
+    ) -> Sequence[Bar]:
+        """Return the bars that open within [start, end]; longer ones are made of those of a minute.
 
         Raises:
             Refusal: The timeframe cannot be read.
         """
         unit_ms = timeframe_ms(timeframe)
         stored = self.bars.get(symbol, {})
+        found: Sequence[Bar]
         if timeframe in stored:
-            return stored[timeframe]
-        minutes = stored.get(MINUTE, [])
-        groups = groupby(minutes, key=lambda bar: _opening_ms(bar.open_time_ms, unit_ms, is_crypto))
-        return [_joined(open_ms, list(bars)) for open_ms, bars in groups]
+            found = stored[timeframe]
+        elif not stored and self.history is not None and unit_ms == _DAY_MS:
+            found = self.history(symbol, _DAY_MS // 1000, start_ms, end_ms)
+        else:
+            minutes = self._minutes(symbol, start_ms, end_ms + unit_ms)
+            groups = groupby(minutes, key=lambda bar: _opening_ms(bar.open_time_ms, unit_ms, is_crypto))
+            found = [_joined(open_ms, list(bars)) for open_ms, bars in groups]
+        return [bar for bar in found if start_ms <= bar.open_time_ms <= end_ms]
+
+    def stretch_ms(self, timeframe: str) -> int:
+        """Return how much is best read at once: what is stored as a whole, a history piece by piece."""
+        return _ALL_MS if self.history is None else _STRETCH * timeframe_ms(timeframe)
+
+    def _minutes(self, symbol: str, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        stored = self.bars.get(symbol)
+        if stored is not None:
+            return stored.get(MINUTE, [])
+        return [] if self.history is None else self.history(symbol, 60, start_ms, end_ms)
 
 
 def timeframe_ms(timeframe: str) -> int:
@@ -145,32 +176,42 @@ class Page:
     descending: bool
     token: str | None
 
-    def of(self, series: Mapping[str, Sequence[Bar]]) -> tuple[dict[str, list[Bar]], str | None]:
-        """Return this page of several series, one symbol after another, and the next page's token."""
-        after = None if self.token is None else _opened_token(self.token)
+    def of(
+        self, symbols: Iterable[str], read: Callable[[str, int, int], Sequence[Bar]], stretch_ms: int
+    ) -> tuple[dict[str, list[Bar]], str | None]:
+        """Return this page, one symbol after another, and the next page's token.
+
+        ``read`` returns the bars of a symbol that open within a stretch, ascending; it is asked for so
+        much at once.
+        """
         pages: dict[str, list[Bar]] = {}
-        taken = 0
-        last: tuple[str, int] | None = None
-        for symbol, bar in self._all(series):
-            if after is not None and not self._is_after((symbol, bar.open_time_ms), after):
-                continue
+        last = ("", 0)
+        found = self._all(symbols, read, stretch_ms)
+        for taken, (symbol, bar) in enumerate(found):
             if taken == self.limit:
-                return pages, None if last is None else _token(*last)
+                return pages, _token(*last)
             pages.setdefault(symbol, []).append(bar)
             last = symbol, bar.open_time_ms
-            taken += 1
         return pages, None
 
-    def _all(self, series: Mapping[str, Sequence[Bar]]) -> Iterator[tuple[str, Bar]]:
-        for symbol in sorted(series):
-            bars = [bar for bar in series[symbol] if self.start_ms <= bar.open_time_ms <= self.end_ms]
-            for bar in reversed(bars) if self.descending else bars:
-                yield symbol, bar
-
-    def _is_after(self, place: tuple[str, int], last: tuple[str, int]) -> bool:
-        if place[0] != last[0]:
-            return place[0] > last[0]
-        return place[1] < last[1] if self.descending else place[1] > last[1]
+    def _all(
+        self, symbols: Iterable[str], read: Callable[[str, int, int], Sequence[Bar]], stretch_ms: int
+    ) -> Iterator[tuple[str, Bar]]:
+        after = None if self.token is None else _opened_token(self.token)
+        for symbol in sorted(symbols):
+            start_ms, end_ms = max(self.start_ms, _HISTORY_BEGINS_MS), self.end_ms
+            if after is not None and symbol < after[0]:
+                continue
+            if after is not None and symbol == after[0] and self.descending:
+                end_ms = min(end_ms, after[1] - 1)
+            elif after is not None and symbol == after[0]:
+                start_ms = max(start_ms, after[1] + 1)
+            # A page is often much shorter than what was asked for.
+            stretches = range(start_ms, end_ms + 1, stretch_ms)
+            for first_ms in reversed(stretches) if self.descending else stretches:
+                bars = read(symbol, first_ms, min(first_ms + stretches.step - 1, end_ms))
+                for bar in reversed(bars) if self.descending else bars:
+                    yield symbol, bar
 
 
 def _token(symbol: str, at_ms: int) -> str:
