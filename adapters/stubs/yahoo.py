@@ -33,10 +33,12 @@ _YEAR_SECONDS: Final = 365 * _DAY_SECONDS
 class YahooStub(QuoteStub):
     """Yahoo's charts.  ``crumbs_refused`` answers every request for a crumb with 429, as Yahoo likes to do.
 
+    ``charts_refused`` is the status (401, 403) that every chart is answered with, as where cookies are bad.
     ``currencies`` are those of symbols that are not in US dollars.
     """
 
     crumbs_refused = False
+    charts_refused: int | None = None
 
     def __init__(self, *, port: int = 0, prices: Mapping[str, Decimal] | None = None) -> None:
         """Listen; ``port`` is the proxy's, 0 takes a free one.  See ``QuoteStub``.
@@ -97,6 +99,11 @@ class YahooStub(QuoteStub):
         return web.Response(text=_CRUMB)
 
     async def _chart(self, request: web.Request) -> web.Response:
+        if self.charts_refused is not None:
+            error = {"code": "Unauthorized", "description": "Invalid Crumb"}
+            return web.json_response(
+                {"finance": {"result": None, "error": error}}, status=self.charts_refused
+            )
         symbol, query = request.match_info["symbol"], request.query
         stored = self._bars.get((symbol, query.get("interval", "")))
         if stored is not None and "period1" in query:

@@ -161,9 +161,12 @@ class QuoteStream:
         running = asyncio.ensure_future(stream._run_forever())
         ending = asyncio.ensure_future(over.wait())
         await asyncio.wait({running, ending}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (running, ending):
-            task.cancel()
-        await asyncio.gather(running, ending, return_exceptions=True)
+        ending.cancel()
+        # Both: only its own way to stop ends a wait before it connects again, where websockets swallowed the
+        # cancellation while it closed; and only a cancellation ends a wait for an answer.
+        await stream.stop_ws()
+        running.cancel()
+        await asyncio.wait({running}, timeout=_CLOSE_SECONDS)
         try:
             await asyncio.wait_for(stream.close(), _CLOSE_SECONDS)
         except Exception as error:  # it is over, however it ends
