@@ -11,6 +11,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -209,6 +210,15 @@ class SourceContract:
         """A call asks once, and answers for the spelling that was asked."""
         assert set(world.ask()) == {world.spelling}
         assert world.asked() == 1
+
+    def test_several_threads_at_once(self, world: World) -> None:
+        """The router asks from several threads: each gets the answer to its own question."""
+        told(world)
+        with ThreadPoolExecutor(8) as threads:
+            spellings = [world.spelling, world.unknown] * 8
+            answers = list(threads.map(lambda spelling: world.ask(spelling).get(spelling), spellings))
+        assert all(isinstance(answer, SourceQuote) for answer in answers[::2])
+        assert not any(isinstance(answer, SourceQuote) for answer in answers[1::2])
 
     def test_every_fault_is_a_failure_and_passes(self, world: World) -> None:
         """Each fault, before and after acceptance, is typed, asked once, and leaves no trace."""
