@@ -15,7 +15,7 @@ from engine.codes import IntentState
 from engine.errors import DataError
 from engine.model import OrderReport
 from engine.runtime.journal_port import Intent, JournalReader
-from engine.runtime.orders import FAULTS, Heard, OrderDesk
+from engine.runtime.orders import APART_SECONDS, FAULTS, Heard, OrderDesk
 from engine.runtime.ports import ANYTHING, Broker, OrderHints, VenueAccount
 from engine.units import MONEY_SCALE, QUANTITY_SCALE, unscaled
 from engine.verbs.state import State
@@ -120,6 +120,7 @@ class Reconciler:
         self._every_ms = every_seconds * 1000
         self._names = OwnNames(journal, account)
         self._hinted: dict[str, None] = {}
+        self._strays: dict[str, tuple[str, int]] = {}  # ended, and listed as open: symbol, and since when
         self._untold_ms: int | None = None  # since when the venue knows of something that no hint told of
         self._lost = True
         self._due_ms = 0
@@ -133,7 +134,8 @@ class Reconciler:
 
     def is_reconciled(self, symbol: str) -> bool:
         """Say whether a symbol's orders were compared since the venue was last out of reach."""
-        return not self._lost and symbol not in self._unheard
+        doubted = symbol in self._unheard or any(symbol == stray for stray, _ in self._strays.values())
+        return not (self._lost or doubted)
 
     def lost(self) -> None:
         """Note that the venue was not heard to the end: no symbol is compared until all is asked anew."""
@@ -187,7 +189,8 @@ class Reconciler:
         if self._untold_ms is None and heard.events and not self._hinted:
             self._untold_ms = now_ms
         if whole:
-            self._lost, self._due_ms, self._cash_due = False, now_ms + self._every_ms, True
+            self._lost, self._cash_due = False, True
+            self._due_ms = now_ms + (APART_SECONDS * 1000 if self._strays else self._every_ms)
         # what could not be asked is not over: its hint is kept, and every later round asks for it
         self._unheard = frozenset(heard.unheard) | (self._unheard if only is not None else frozenset())
         kept = {self._working_id(symbol): None for symbol in heard.unheard}
@@ -229,8 +232,10 @@ class Reconciler:
         found = compare(
             self._desk.state, self._broker.open_orders(), self._desk.intent, self._names.__contains__
         )
+        strays, self._strays = self._strays, {}
         for intent, report in found.strays:
-            self._stray(intent, report, heard)
+            _, since_ms = strays.get(report.client_id, ("", self._running_ms()))
+            self._stray(intent, report, since_ms, heard)
         for report in found.unrecorded:
             detail = f"the venue has {_told(report)}, named by this agent, and the journal does not have it"
             self._desk.tell(heard, "order-conflict", detail, report.symbol, report.client_id)
@@ -239,10 +244,12 @@ class Reconciler:
             self._desk.tell(heard, "foreign-order", detail, report.symbol, report.client_id)
         return found.working
 
-    def _stray(self, intent: Intent, listed: OrderReport, heard: Heard) -> None:
-        """An order that we think has ended is listed as open: end it, unless the list was late.
+    def _stray(self, intent: Intent, listed: OrderReport, since_ms: int, heard: Heard) -> None:
+        """An order that has ended is listed as open: the list is late, or it has not ended.
 
-        One that we gave up ourselves, because the venue did not know it, is taken up again.
+        One that we gave up ourselves, because the venue did not know it, is taken up again.  One of which the
+        venue said that it had ended keeps its symbol from being traded; if it is still listed after a while
+        (``since_ms``: since when it is) a person decides.
         """
         client_id, symbol = listed.client_id, intent.order.symbol
         report = self._broker.find(client_id)
@@ -252,6 +259,9 @@ class Reconciler:
         given_up = last.state is IntentState.EXPIRED and not last.venue_id
         if given_up and self._desk.state.memory(symbol).working is None:
             self._desk.take_up(intent, report, heard)
+            return
+        self._strays[client_id] = symbol, since_ms
+        if self._running_ms() - since_ms < APART_SECONDS * 1000:
             return
         detail = f"it was {last.state.word} and is open at the venue: {_told(report)}"
         self._desk.tell(heard, "order-conflict", detail, symbol, client_id)

@@ -87,5 +87,5 @@ class StreamServer:
             await socket.send_str(json.dumps({"stream": "authorization", "data": data}))
         elif message.get("action") == "listen":
             self._sockets = [other for other in self._sockets if not other.closed] + [socket]
-            data = {"streams": ["trade_updates"]}
-            await socket.send_str(json.dumps({"stream": "listening", "data": data}))
+            listened = {"streams": ["trade_updates"]}
+            await socket.send_str(json.dumps({"stream": "listening", "data": listened}))

@@ -12,11 +12,13 @@ from engine.codes import IntentState
 from engine.model import OrderReport, OrderSide, WorkingOrder
 from engine.verbs.lifecycle import (
     NEXT_STATES,
+    VENUE_STATES,
     ImpossibleReport,
     NotOurOrder,
     OrderConflict,
     advance_order,
     mark,
+    venue_state,
 )
 
 WHOLE = 10
@@ -118,6 +120,43 @@ def test_impossible_reports(reports: list[tuple[IntentState, int]]) -> None:
     """What no venue can mean is a conflict, not a guess."""
     with pytest.raises(ImpossibleReport):
         after(*(report(one, quantity) for one, quantity in reports))
+
+
+OPEN_WORDS = [
+    "accepted",
+    "pending_new",
+    "new",
+    "partially_filled",
+    "done_for_day",
+    "pending_cancel",
+    "pending_replace",
+    "accepted_for_bidding",
+    "stopped",
+    "suspended",
+    "calculated",
+    "held",
+]
+FINAL_WORDS = ["filled", "canceled", "expired", "replaced", "rejected"]
+
+
+def test_every_word_of_a_venue_has_one_meaning() -> None:
+    """All 17, open and final apart; a word that nobody knows is no end, and no error."""
+    assert sorted(VENUE_STATES) == sorted(OPEN_WORDS + FINAL_WORDS)
+    assert len(VENUE_STATES) == 17
+    assert not any(venue_state(word).final for word in OPEN_WORDS)
+    assert all(venue_state(word).final for word in FINAL_WORDS)
+    assert venue_state(" Filled ") is F
+    for odd in ("", "pending_review", "none", "\u00e9"):
+        assert venue_state(odd) is A
+
+
+@pytest.mark.parametrize("word", [*OPEN_WORDS, "never heard of"])
+@pytest.mark.parametrize("filled", [0, 4])
+def test_an_open_word_leaves_the_order_open_with_its_quantity(word: str, filled: int) -> None:
+    """Whatever the word: the quantity says whether something is filled, and nothing ends."""
+    got = after(report(S), report(venue_state(word), filled))
+    assert (got.state, got.filled_quantity) == (PF if filled else S, filled)
+    assert after(report(venue_state(word), WHOLE)).state is F
 
 
 def test_cancelling_ends_with_the_order() -> None:
