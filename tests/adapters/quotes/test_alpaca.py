@@ -156,3 +156,11 @@ def test_a_feed_that_is_not_paid_for_is_a_failure(access: AlpacaAccess) -> None:
     wrong = AlpacaSource(dataclasses.replace(access, feed="sip"), WallClock())
     with pytest.raises(SourceFailedError, match="subscription"):
         wrong.fetch(["SPY"], AssetClass.STOCK, 10.0)
+
+
+def test_a_batch_refused_for_one_symbol(source: AlpacaSource) -> None:
+    """What Alpaca names is not served, and the others were not answered; they are told apart."""
+    answers = source.fetch(["SPY", "A1"], AssetClass.STOCK, 10.0)
+    outcomes = {symbol: answer.outcome for symbol, answer in answers.items() if isinstance(answer, Miss)}
+    assert outcomes == {"SPY": Outcome.FAILED, "A1": Outcome.UNSUPPORTED}
+    assert "A1" in str(answers["SPY"])
