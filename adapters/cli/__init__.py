@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
     "journal": ("journal", "Look into an agent's journal, check it, prune it."),
     "resume": ("resume", "Lift a latched drawdown, or free a frozen symbol."),
+    "stub": ("stub", "Serve a local Alpaca (or another vendor) to try an agent against."),
     "init": ("init", "Write a file of settings in which everything is explained."),
     "doctor": ("doctor", "Check this installation, the settings, keys and broker, and an agent's state."),
 }

@@ -260,6 +260,11 @@ class Venue:
         """Add a bar of a minute; who listens to bars is told."""
         with self._step():
             self.prices.add_bar(symbol, bar)
+            self.tell_bar(symbol, bar)
+
+    def tell_bar(self, symbol: str, bar: Bar) -> None:
+        """Tell who listens of a bar of a minute, without keeping it: where there is a history that has it."""
+        with self._step():
             asset = self._assets.get(symbol)
             if asset is not None:
                 for tell in self.listeners.bars:
