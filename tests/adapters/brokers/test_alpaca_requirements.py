@@ -66,7 +66,7 @@ PATIENCE_SECONDS: Final = 5.0
 """Many times the limits above: who has not returned by then has none."""
 
 
-def ready(world: AlpacaWorld, kind: BrokerKind = AlpacaBroker, **changes: Any) -> AlpacaBroker:  # noqa: ANN401
+def ready(world: AlpacaWorld, kind: BrokerKind = AlpacaBroker, **changes: Any) -> AlpacaBroker:  # noqa: ANN401 - an adapter's own arguments
     """Return a broker that has read the list of assets already."""
     broker = world.open(kind, **changes)
     if world.registry.refreshed_ms("alpaca") is None:
