@@ -77,7 +77,7 @@ def bars(count: int, first_ms: int = THURSDAY_10H - 3 * 3_600_000) -> list[Bar]:
 def market(
     stub_class: type[AlpacaStub] = AlpacaStub,
     at_ms: int = THURSDAY_10H,
-    **arguments: Any,  # noqa: ANN401
+    **arguments: Any,  # noqa: ANN401 - of the stub
 ) -> Iterator[AlpacaStub]:
     """Serve a market of BTC/USD at 99.99/100, ETH/USD, SPY at 499.99/500 and AAPL, with bars of some."""
     with stub_class(clock=SimulatedClock(at_ms), **arguments) as stub:
