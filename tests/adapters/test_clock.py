@@ -117,6 +117,37 @@ def test_an_interruption_ends_the_sleep_under_way() -> None:
     assert machine.slept == [0.2]
 
 
+def test_a_waking_ends_one_sleep() -> None:
+    """The sleep under way, or else the next one, ends within a slice; the one after it is whole."""
+    machine = _Machine()
+
+    def sleep_and_wake(seconds: float) -> None:
+        machine.sleep(seconds)
+        if len(machine.slept) == 1:
+            clock.wake()
+
+    clock = WallClock(wall_ns=machine.wall_ns, monotonic_ns=machine.monotonic_ns, sleep=sleep_and_wake)
+    at_ms = clock.now_utc_ms() + 1_000
+    clock.sleep_until(at_ms)
+    assert machine.slept == [0.2]
+    clock.sleep_until(at_ms)
+    assert clock.now_utc_ms() >= at_ms
+    clock.wake()
+    slept = len(machine.slept)
+    clock.sleep_until(at_ms + 1_000)
+    assert len(machine.slept) == slept
+
+
+def test_a_woken_clock_does_not_jump_once() -> None:
+    """The jumping clock stays where it is for one sleep."""
+    clock = SimulatedClock(_START_MS)
+    clock.wake()
+    clock.sleep_until(_START_MS + 1)
+    assert clock.now_utc_ms() == _START_MS
+    clock.sleep_until(_START_MS + 1)
+    assert clock.now_utc_ms() == _START_MS + 1
+
+
 def test_an_interrupted_clock_does_not_jump() -> None:
     """After an interruption the jumping clock stays where it is."""
     clock = SimulatedClock(_START_MS)

@@ -30,7 +30,7 @@ from engine.model import (
     Quote,
 )
 from engine.runtime.cycle import Agent, AgentSettings, CycleReport, Ports
-from engine.runtime.ports import AmbiguousOutcome, VenueAccount, VenueClock
+from engine.runtime.ports import AmbiguousOutcome, OrderHints, VenueAccount, VenueClock
 from engine.units import MONEY_SCALE, PRICE_SCALE, QUANTITY_SCALE, scaled
 from engine.verbs.fill import FillModel
 from engine.verbs.plan import Planned
@@ -280,6 +280,7 @@ class Script:
         settings: AgentSettings | None = None,
         start_ms: int = START_MS,
         instant_fills: bool = True,
+        hints: OrderHints | None = None,
     ) -> None:
         """Begin with cash (USD).  Without ``instant_fills`` the venue sees no prices of its own."""
         self.folder = folder
@@ -293,6 +294,7 @@ class Script:
         self.cash = cash
         self.model = FillModel(fee_rate=Decimal(fee_ppm) / 1_000_000, partial_rate=partial_rate)
         self.settings = settings or AgentSettings(fee_ppm=fee_ppm)
+        self.hints = hints
         self.faults: dict[str, list[Fault]] = {}
         self.beside: dict[str, int] = {}
         self.reports: list[CycleReport] = []
@@ -315,7 +317,7 @@ class Script:
         )
         self._closing.callback(paper.close)
         self.broker = FaultyBroker(paper, self.faults, self.beside)
-        ports = Ports(self.clock, self.market, self.market, CALENDAR, self.broker, self.journal)
+        ports = Ports(self.clock, self.market, self.market, CALENDAR, self.broker, self.journal, self.hints)
         self.agent = Agent(self.policy, ports, self.settings)
         self._closing.callback(self.agent.close)
         if start:

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from engine.codes import IntentState
 from engine.model import OrderSide
-from engine.runtime.orders import LOOKED_UP_SECONDS
+from engine.runtime.orders import LOOKED_UP_SECONDS, OrderDesk
 from engine.runtime.ports import ANYTHING, Hint
+from engine.runtime.reconcile import Reconciler
 from engine.verbs.lifecycle import NEXT_STATES
 from tests.engine.runtime.desk_world import SYMBOLS, UNIT, DeskWorld, ScriptedHints, VenueOrder
+from tests.engine.runtime.wrong_desks import CancelledWhenAsked, LostIsRejected, OneLookIsProof
 
 FAULTS = {
     "submit": ["lost_before", "lost_after", "late", "down"],
@@ -27,16 +36,23 @@ FAULTS = {
     "account": ["down"],
 }
 symbols = st.sampled_from(SYMBOLS)
+sends = st.sampled_from(["", "", *FAULTS["submit"]])
+looks = st.lists(st.sampled_from(["", *FAULTS["find"]]), max_size=2)
 
 
 class Orders(RuleBasedStateMachine):
     """One account before a model of the venue."""
 
+    desk_class = OrderDesk
+    reconciler_class = Reconciler
+
     def __init__(self) -> None:
         """Begin with nothing."""
         super().__init__()
         self.hints = ScriptedHints()
-        self.world = DeskWorld(hints=self.hints)
+        self.world = DeskWorld(
+            hints=self.hints, desk_class=self.desk_class, reconciler_class=self.reconciler_class
+        )
         self.venue = self.world.venue
 
     def teardown(self) -> None:
@@ -78,16 +94,18 @@ class Orders(RuleBasedStateMachine):
 
     # --- the agent --------------------------------------------------------------------------------
 
-    @rule(symbol=symbols, units=st.integers(1, 9), good_for=st.sampled_from([None, 20, 90]))
-    def buy(self, symbol: str, units: int, good_for: int | None) -> None:
+    @rule(symbol=symbols, units=st.integers(1, 9), good_for=st.sampled_from([None, 20, 90]), fault=sends)
+    def buy(self, symbol: str, units: int, good_for: int | None, fault: str) -> None:
         """Buy, where nothing forbids it."""
         if self.world.may_order(symbol):
+            self.venue.faults["submit"] = [fault]
             self.world.order(symbol, OrderSide.BUY, units, good_for)
 
-    @rule(symbol=symbols, good_for=st.sampled_from([None, 20]))
-    def sell_all(self, symbol: str, good_for: int | None) -> None:
+    @rule(symbol=symbols, good_for=st.sampled_from([None, 20]), fault=sends)
+    def sell_all(self, symbol: str, good_for: int | None, fault: str) -> None:
         """Sell all that the books say is held."""
         if self.world.held(symbol) and self.world.may_order(symbol):
+            self.venue.faults["submit"] = [fault]
             self.world.send(symbol, OrderSide.SELL, self.world.held(symbol), good_for)
 
     @rule(symbol=symbols)
@@ -104,9 +122,10 @@ class Orders(RuleBasedStateMachine):
         if working is not None and working.state is not IntentState.PLANNED:
             self.world.cancel(symbol)
 
-    @rule(seconds=st.sampled_from([1, 10, 30, 70, 400]))
-    def tend(self, seconds: int) -> None:
+    @rule(seconds=st.sampled_from([1, 10, 30, 70, 400]), faults=looks)
+    def tend(self, seconds: int, faults: list[str]) -> None:
         """A round, as before a cycle, with the account behind it."""
+        self.venue.faults["find"] = faults
         heard = self.world.tend(seconds)
         if not heard.trouble:
             self.world.reconciler.account(heard)
@@ -178,3 +197,19 @@ Orders.TestCase.settings = settings(
     max_examples=max(10, settings().max_examples // 4), stateful_step_count=30
 )
 TestOrders = Orders.TestCase
+
+
+@pytest.mark.parametrize("wrong", [OneLookIsProof, LostIsRejected, CancelledWhenAsked])
+def test_the_machine_finds_a_wrong_desk(wrong: type[OrderDesk]) -> None:
+    """Desks that are wrong on purpose do not get through it."""
+    machine = type("Wrong", (Orders,), {"desk_class": wrong})
+    once = settings(
+        max_examples=80,
+        stateful_step_count=30,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine, settings=once)
