@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -148,6 +150,15 @@ def test_every_word_of_a_venue_has_one_meaning() -> None:
     assert venue_state(" Filled ") is F
     for odd in ("", "pending_review", "none", "\u00e9"):
         assert venue_state(odd) is A
+
+
+def test_the_page_has_the_same_tables() -> None:
+    """docs/orders.md states each word's meaning as it is."""
+    page = (Path(__file__).parents[3] / "docs" / "orders.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (yes|no) \|$", page, re.MULTILINE)
+    assert {word: (state, final) for word, state, final in rows} == {
+        word: (state.word, "yes" if state.final else "no") for word, state in VENUE_STATES.items()
+    }
 
 
 @pytest.mark.parametrize("word", [*OPEN_WORDS, "never heard of"])
