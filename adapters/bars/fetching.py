@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,7 +30,7 @@ from adapters.bars.source import (
     Page,
     PageRequest,
 )
-from adapters.bars.store import Fetched, HistoryStore, Spans
+from adapters.bars.store import Fetched, HistoryStore, Spans, joined
 from adapters.symbols.directory import NotServed, Spelled, SymbolDirectory
 from engine.model import AssetClass
 from engine.runtime.ports import Calendar, Clock
@@ -95,6 +95,7 @@ class Filled:
 
     ``bars`` are those written, by source; ``unused`` says of each source that was not asked, or had nothing,
     why; ``failures`` of each that could not be heard; ``refused`` of each whose bars do not fit.
+    ``limited``: a source that may know the symbol could not be asked for what is missing.
     """
 
     wanted: Wanted
@@ -109,6 +110,7 @@ class Filled:
     failures: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     gaps: Sequence[Gap] = ()
+    limited: bool = False
     complete: bool = True  # False where time or pages ran out before every source had its turn
 
     @property
@@ -160,6 +162,7 @@ class HistoryFetcher:
         *,
         wait_seconds: Callable[[str], float] = lambda source: 0.0,
         retry: Retry | None = None,
+        order: Mapping[AssetClass, Sequence[str]] | None = None,
     ) -> None:
         """Fill ``store``.
 
@@ -172,10 +175,11 @@ class HistoryFetcher:
             wait_seconds: Called with a source's name before each request: 0 lets it through and counts
                 it, anything else is how long its budget is used up.
             retry: How often a page is asked for.
+            order: Who is asked for bars of a class, by name, where that is not everyone in this order.
         """
         self.store = store
         self.vendors = tuple(vendors)
-        self._ranking = tuple(vendor.name for vendor in vendors)
+        self._order = order or {}
         self._directory = directory
         self._calendar = calendar
         self._clock = clock
@@ -185,7 +189,7 @@ class HistoryFetcher:
 
     def serves(self, wanted: Wanted) -> bool:
         """Say whether any vendor may have such bars."""
-        return any(isinstance(self._spelling(vendor, wanted), Spelled) for vendor in self.vendors)
+        return bool(self._serving(wanted))
 
     def fill(
         self,
@@ -222,7 +226,7 @@ class HistoryFetcher:
         filled.expected = len(expected)
         work = _Work(filled, expected, now_ms, until_ns, most_requests, allow_jumps, progress)
         filled.gaps = self._gaps(work)
-        for vendor in self.vendors:
+        for vendor in self._asked_for(wanted):
             if not filled.gaps:
                 break
             self._ask(vendor, work, again=again)
@@ -236,22 +240,39 @@ class HistoryFetcher:
         work = _Work(Filled(wanted, start_ms, end_ms), expected, now_ms)
         gaps = self._gaps(work)
         open_to: list[tuple[int, int]] = []
-        for vendor in self.vendors:
-            if isinstance(self._spelling(vendor, wanted), Spelled):
-                open_to += self._spans(vendor, work, gaps, again=False)
-        return open_to
+        for vendor in self._serving(wanted):
+            open_to += self._spans(vendor, work, gaps, again=False)
+        return joined(open_to)
+
+    def _asked_for(self, wanted: Wanted) -> list[BarVendor]:
+        """Return the vendors of a class, the most trusted first."""
+        by_name = {vendor.name: vendor for vendor in self.vendors}
+        return [by_name[name] for name in self._order.get(wanted.asset_class, by_name) if name in by_name]
+
+    def _serving(self, wanted: Wanted) -> list[BarVendor]:
+        return [
+            vendor
+            for vendor in self._asked_for(wanted)
+            if isinstance(spelled := self._spelling(vendor, wanted), Spelled)
+            and spelled.currency == _currency(wanted)
+            and vendor.native_seconds(wanted.interval_seconds, wanted.asset_class) is not None
+        ]
 
     # --- one source ---
 
     def _ask(self, vendor: BarVendor, work: _Work, *, again: bool) -> None:
         filled, name = work.filled, vendor.name
         spelled = self._spelling(vendor, filled.wanted)
-        if not isinstance(spelled, Spelled):
-            filled.unused[name] = spelled
+        if isinstance(spelled, NotServed):
+            filled.unused[name] = spelled.reason
+            return
+        limit = self._limit(vendor, spelled, work)
+        if limit:
+            filled.unused[name], filled.limited = limit, True
             return
         spans = self._spans(vendor, work, filled.gaps, again=again)
         if not spans:
-            filled.unused[name] = self._why_not(vendor, work)
+            filled.unused[name] = "has answered before, and does not have what is missing"
             return
         health = self._health[name]
         if self._clock.monotonic_ns() < health.down_until_ns:
@@ -269,17 +290,22 @@ class HistoryFetcher:
         except _OutOfTime:
             filled.complete = False
 
-    def _spelling(self, vendor: BarVendor, wanted: Wanted) -> Spelled | str:
-        """Return how a vendor writes the symbol, or why it is not asked."""
-        spelled = self._directory.spelled(vendor.name, wanted.symbol)
-        if isinstance(spelled, NotServed):
-            return spelled.reason
+    def _spelling(self, vendor: BarVendor, wanted: Wanted) -> Spelled | NotServed:
+        return self._directory.spelled(vendor.name, wanted.symbol)
+
+    def _limit(self, vendor: BarVendor, spelled: Spelled, work: _Work) -> str:
+        """Return why a vendor that knows the symbol is not asked; "" where it is."""
+        wanted = work.filled.wanted
         currency = _currency(wanted)
         if spelled.currency != currency:
             return f"prices it in {spelled.currency}, not {currency}"
-        if vendor.native_seconds(wanted.interval_seconds, wanted.asset_class) is None:
+        native = vendor.native_seconds(wanted.interval_seconds, wanted.asset_class)
+        if native is None:
             return f"has no bars of {interval_text(wanted.interval_seconds)}"
-        return spelled
+        reach = vendor.reach_seconds(native)
+        if reach is not None and work.filled.gaps[-1].end_ms <= work.now_ms - reach * 1000:
+            return f"has such bars of the last {reach // DAY_SECONDS} days only"
+        return ""
 
     def _spans(self, vendor: BarVendor, work: _Work, gaps: Sequence[Gap], *, again: bool) -> Spans:
         """Return what of the gaps to ask a vendor for: within its reach, and not answered for before."""
@@ -302,14 +328,6 @@ class HistoryFetcher:
                 else:
                     spans.append(span)
         return spans
-
-    def _why_not(self, vendor: BarVendor, work: _Work) -> str:
-        wanted = work.filled.wanted
-        native = vendor.native_seconds(wanted.interval_seconds, wanted.asset_class)
-        reach = None if native is None else vendor.reach_seconds(native)
-        if reach is not None and work.filled.gaps[-1].end_ms <= work.now_ms - reach * 1000:
-            return f"has such bars of the last {reach // DAY_SECONDS} days only"
-        return "has answered before, and does not have what is missing"
 
     def _with_overlap(self, wanted: Wanted, span: tuple[int, int], now_ms: int) -> tuple[int, int]:
         """Widen a span by a few stored bars on each side."""
@@ -352,7 +370,7 @@ class HistoryFetcher:
                     wanted.symbol,
                     wanted.interval_seconds,
                     Fetched(origin, bars, at_ms, reached_ms, min(final_ms, reached_ms)),
-                    self._ranking,
+                    [vendor.name for vendor in self._asked_for(wanted)],
                     allow_jumps=work.allow_jumps,
                 )
             except ScaleError as error:

@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "migrate-policy": ("migrate_policy", "Bring policies of an older version of the language to the newest."),
     "diff-policy": ("diff_policy", "Compare two policies: decided alike, or where not, with examples."),
     "quote": ("quote", "Ask every source for a price: what each said, and why it was used or not."),
+    "fetch-history": ("fetch_history", "Fetch bars into the history store that backtests read."),
     "facts": ("facts", "List the facts, functions and codes of the policy language."),
     "status": ("status", "Say how an agent stands: account, positions, orders, what needs a person."),
     "journal": ("journal", "Look into an agent's journal, check it, prune it."),

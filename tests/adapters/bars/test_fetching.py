@@ -154,6 +154,22 @@ def test_the_next_source_fills_what_the_first_lacks(tmp_path: Path) -> None:
     assert two.asked[0].start_ms == times[10 - 3]
 
 
+def test_each_class_has_its_own_order(tmp_path: Path) -> None:
+    """Who is trusted for coins need not be asked for shares: order and ranking are those of the class."""
+    vendors = [_vendor("a"), _vendor("b"), _vendor("c")]
+    fetcher = HistoryFetcher(
+        HistoryStore(tmp_path),
+        vendors,
+        Directory(),
+        _CALENDAR,
+        SimulatedClock(_START + 100 * _HOUR_MS),
+        order={AssetClass.CRYPTO: ("c", "a"), AssetClass.STOCK: ("b",)},
+    )
+    filled = fetcher.fill(_BITCOIN, _START, _START + 10 * _HOUR_MS)
+    assert filled.bars == {"c": 40}
+    assert [len(vendor.asked) for vendor in vendors] == [0, 0, 1]
+
+
 @pytest.mark.parametrize("failing", [0, 1])
 def test_a_failing_source_keeps_no_other_from_its_turn(tmp_path: Path, failing: int) -> None:
     """Whichever fails, the other one is asked, and the failure is told with its source."""
