@@ -29,13 +29,14 @@ Key = tuple[str, int]
 class Pace:
     """How hard the thread works: so long and so many requests for one series before the next has its turn.
 
-    After a turn a series rests, unless there was more to fetch.  ``patience_seconds`` is how long a missing
-    bar holds back those behind it while sources cannot be heard.
+    After a turn a series rests, unless there was more to fetch, and longer where there was trouble.
+    ``patience_seconds`` is how long a missing bar holds back those behind it while sources cannot be heard.
     """
 
     turn_seconds: float = 10.0
     turn_requests: int = 10
     rest_seconds: float = 5.0
+    trouble_rest_seconds: float = 30.0
     patience_seconds: float = 600.0
 
 
@@ -233,8 +234,9 @@ class BackfilledBars:
                 if again:
                     self._queue.append(series)  # behind the others: each has its turn
                 else:
-                    rest = round(self._pace.rest_seconds * _NS)
-                    series.rests_until_ns = self._clock.monotonic_ns() + rest
+                    troubled = series.error is not None or (series.view is not None and series.view.trouble)
+                    rest = self._pace.trouble_rest_seconds if troubled else self._pace.rest_seconds
+                    series.rests_until_ns = self._clock.monotonic_ns() + round(rest * _NS)
 
     def _turn(self, series: _Series) -> bool:
         """Load a series, or fetch what it lacks; say whether there is more to do at once."""

@@ -55,7 +55,11 @@ class Scene:
             retry=Retry(attempts=1),
         )
         self.bars = BackfilledBars(
-            fetcher, _CALENDAR, self.clock, {wanted: back}, Pace(turn_seconds=1e9, rest_seconds=0)
+            fetcher,
+            _CALENDAR,
+            self.clock,
+            {wanted: back},
+            Pace(turn_seconds=1e9, rest_seconds=0, trouble_rest_seconds=0),
         )
 
     def settle(self) -> None:
@@ -312,6 +316,20 @@ def test_what_keeps_the_thread_from_working_is_heard(scene: MakeScene) -> None:
     path.write_bytes(whole)
     one.settle()
     assert one.closed() == _times(48)
+
+
+def test_a_source_in_trouble_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    """A series that failed rests before its next turn; others are not kept waiting by it."""
+    clock = SimulatedClock(_START + 48 * _STEP_MS)
+    vendor = _vendor(_times(48))
+    vendor.failures = [FetchFailedError("no answer", passing=False)]
+    fetcher = HistoryFetcher(HistoryStore(tmp_path), [vendor], Directory(), _CALENDAR, clock)
+    bars = BackfilledBars(fetcher, _CALENDAR, clock, {_BITCOIN: 43_200}, Pace(rest_seconds=0))
+    for passed, asked in ((0, 1), (29, 1), (1, 2)):
+        clock.sleep_until(clock.now_utc_ms() + passed * 1000)
+        assert bars.warm_up(_PATIENT)
+        assert len(vendor.asked) == asked
+    bars.close()
 
 
 def test_a_restart_asks_only_for_what_is_new(scene: MakeScene, tmp_path: Path) -> None:

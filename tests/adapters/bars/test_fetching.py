@@ -320,6 +320,24 @@ def test_the_real_outage_of_an_exchange_is_told(tmp_path: Path) -> None:
     assert not any(longest.start_ms <= bar.open_time_ms < longest.end_ms for bar in bars)
 
 
+def test_candles_that_stopped_days_ago_are_not_taken_for_new(tmp_path: Path) -> None:
+    """Fault 30: a source that stood still three days ago leaves a gap up to now; a second one fills it."""
+    every = _expected(hours=96)
+    scene = Scene(tmp_path, _vendor("alpaca", every[:96]), now_ms=_START + 96 * _HOUR_MS)
+    filled = scene.fill(hours=96)
+    assert filled.gaps == [Gap(every[96], every[-1] + 900_000, 288)]
+    other = Scene(tmp_path / "other", _vendor("alpaca", every[:96]), _vendor("yahoo", every))
+    assert other.fill(hours=96).bars == {"alpaca": 96, "yahoo": 288}
+
+
+def test_a_weekend_is_not_stale(tmp_path: Path) -> None:
+    """Fault 30, the false alarm: on Monday before the open nothing is missing since Friday's close."""
+    friday = [ms("2025-03-07T14:30:00Z") + number * 900_000 for number in range(26)]
+    scene = Scene(tmp_path, _vendor(times=friday, wanted=_SPY), now_ms=ms("2025-03-10T13:29:59Z"))
+    filled = scene.fetcher.fill(_SPY, ms("2025-03-07T00:00:00Z"), ms("2025-03-12T00:00:00Z"))
+    assert (filled.expected, filled.missing) == (26, 0)
+
+
 # --- limits -----------------------------------------------------------------------------------
 
 
