@@ -413,7 +413,7 @@ class Solver:
         kept = [formula for formula in formulas if _identity(formula) in found]
         for formula in reversed(list(kept)):
             rest = [other for other in kept if other is not formula]
-            if len(rest) < len(kept) and self._ask(rest, _BRIEFLY) is Answer.IMPOSSIBLE:
+            if len(rest) < len(kept) and self._ask(rest, _SHARES[:1]) is Answer.IMPOSSIBLE:
                 found = {_identity(one) for one in self._core}
                 kept = [one for one in rest if _identity(one) in found]
         return kept

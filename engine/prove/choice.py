@@ -25,7 +25,8 @@ def check_choice(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
         # A sample knows nothing of what follows an entry.
         if index not in seen.won or _rule(variant, index).action is Action.BUY:
             yield from _never_decides(variant, index)
-    told = (one for index in range(len(variant.lowered.rules)) for one in _priority_decides(variant, index))
+    sought = (one for index in range(len(variant.lowered.rules)) for one in _priority_decides(variant, index))
+    told = (one for one in islice(sought, 2 * MOST_TOLD) if one is not None)
     yield from islice(told, MOST_TOLD)
     yield from _gap(variant)
 
@@ -117,8 +118,8 @@ _BEATEN: Final = (Disposition.OUTRANKED, Disposition.CONCURRED)
 # --- priority ---------------------------------------------------------------------------------
 
 
-def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
-    """Find a lower rule that would decide otherwise, were it the higher one."""
+def _priority_decides(variant: Variant, index: int) -> Iterator[Finding | None]:
+    """Find a lower rule that would decide otherwise, were it the higher one; None where none is shown."""
     winner = variant.terms.candidates[index]
     rivals = [
         other for other in range(index + 1, len(variant.lowered.rules)) if _differ(variant, index, other)
@@ -152,8 +153,9 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding]:
     # What follows an entry that is not sent is nobody's concern, and anything to the solver.
     acts = winner.acts if higher.action is Action.BUY else True
     shown = shown_in(variant, where, [fault, acts, variant.in_order], confirms)
-    if shown is not None:
-        yield found(variant, "priority-decides", message, span, region=where, example=shown)
+    yield None if shown is None else found(
+        variant, "priority-decides", message, span, region=where, example=shown
+    )
 
 
 def _differ(variant: Variant, one: int, other: int) -> bool:

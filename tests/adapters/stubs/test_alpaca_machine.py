@@ -183,4 +183,4 @@ class VenueMachine(RuleBasedStateMachine):
 
 
 TestVenueMachine = VenueMachine.TestCase
-TestVenueMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestVenueMachine.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
