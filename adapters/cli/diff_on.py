@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.bootstrap import AgentFolder, agent_folder, current_agent, open_reader, plan_run
+from adapters.bootstrap.agents import AgentFolder, agent_folder, current_agent, open_reader
+from adapters.bootstrap.running import plan_run
 from adapters.cli import figures as f
 from adapters.cli.listed import WIDTH
 from adapters.cli.progress import ProgressBar

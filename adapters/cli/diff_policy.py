@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from adapters.bootstrap import load_named_policy
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli.diff_on import History, history, history_document, history_lines
 from adapters.cli.listed import wrapped
 from adapters.cli.output import ExitCode, Output, common_options

@@ -16,7 +16,8 @@ from typing import Final
 
 import click
 
-from adapters.bootstrap import AgentFolder, current_agent, load_named_policy, open_reader
+from adapters.bootstrap.agents import AgentFolder, current_agent, open_reader
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli.configured import config_option
 from adapters.cli.doctor_checks import Check, market_checks
 from adapters.cli.figures import instant, laid_out

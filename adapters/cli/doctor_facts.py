@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from adapters.bootstrap import OpenVenue, open_broker
+from adapters.bootstrap.venues import OpenVenue, open_broker
 from adapters.cli.doctor_checks import MarketFacts, VenueFacts, sources_in_use
 from adapters.clock import WallClock
 from adapters.settings.keys import MissingKey, find_key, key_names

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from adapters.bootstrap import DEFAULT_POLICY, load_named_policy
+from adapters.bootstrap.policies import DEFAULT_POLICY, load_named_policy
 from adapters.cli.output import ExitCode, Output, common_options
 from engine.codes import Action
 from engine.errors import NotFoundError, PolicyError, Problem, UnavailableError

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from adapters.bootstrap import AgentFolder, current_agent, load_named_policy, open_reader
+from adapters.bootstrap.agents import AgentFolder, current_agent, open_reader
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli import figures as f
 from adapters.cli.documents import event_document, fill_document, order_document
 from adapters.cli.explain import Asked, Subject, explained, laid_out, rows, traded_listing

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from adapters.bootstrap import OpenHistory, load_named_policy, open_history
+from adapters.bootstrap.history import OpenHistory, open_history
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli.configured import config_option
 from adapters.cli.figures import instant, iso, rows
 from adapters.cli.instants import parse_instant

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from adapters.bootstrap import current_agent, open_reader
+from adapters.bootstrap.agents import current_agent, open_reader
 from adapters.cli import figures as f
 from adapters.cli.explain_journal import require_decided
 from adapters.cli.instants import parse_instant

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from adapters.bootstrap import load_named_policy
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli.output import ExitCode, Output
 from adapters.cli.writing import write_new
 from engine.evaluate.solver import Budget

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from adapters.bootstrap import AgentFolder, current_agent, open_reader
+from adapters.bootstrap.agents import AgentFolder, current_agent, open_reader
 from adapters.cli import figures as f
 from adapters.cli.documents import event_document, fill_document, incident_document, order_document
 from adapters.cli.output import ExitCode, Output, common_options

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from adapters.bootstrap import load_named_policy
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli.listed import WIDTH, wrapped
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.writing import require_new, write_new

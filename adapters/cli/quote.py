@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from adapters.bootstrap import OpenQuotes, open_market_router, open_router
+from adapters.bootstrap.quoting import OpenQuotes, open_market_router, open_router
 from adapters.cli.configured import config_option
 from adapters.cli.figures import instant, iso, laid_out, rows, span
 from adapters.cli.output import ExitCode, Output, common_options

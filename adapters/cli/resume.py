@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from adapters.bootstrap import current_agent
+from adapters.bootstrap.agents import current_agent
 from adapters.cli.output import Output, common_options
 from engine.codes import IntentState
 from engine.errors import NotFoundError

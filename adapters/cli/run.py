@@ -13,7 +13,8 @@ from typing import Final
 
 import click
 
-from adapters.bootstrap import DEFAULT_POLICY, RunPlan, load_named_policy, plan_run
+from adapters.bootstrap.policies import DEFAULT_POLICY, load_named_policy
+from adapters.bootstrap.running import RunPlan, plan_run
 from adapters.cli.figures import instant
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.run_tally import Tally

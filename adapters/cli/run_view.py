@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import click
 
-from adapters.bootstrap import RunPlan
+from adapters.bootstrap.running import RunPlan
 from adapters.cli import figures as f
 from adapters.cli.documents import event_document, fill_document, incident_document, order_document
 from adapters.cli.run_tally import Tally, missing_facts, summary_document, summary_text

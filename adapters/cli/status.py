@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from adapters.bootstrap import AgentFolder, current_agent, open_reader
+from adapters.bootstrap.agents import AgentFolder, current_agent, open_reader
 from adapters.cli import figures as f
 from adapters.cli.output import Output, common_options
 from adapters.journal.lease import holder

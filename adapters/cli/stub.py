@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from adapters.bootstrap import DEFAULT_POLICY, load_named_policy
+from adapters.bootstrap.policies import DEFAULT_POLICY, load_named_policy
 from adapters.cli.figures import laid_out, rows
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.run import Stop, StoppedAtOnce

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 import policies
-from adapters.bootstrap import load_named_policy
+from adapters.bootstrap.policies import load_named_policy
 from adapters.cli import adequacy
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.progress import ProgressBar

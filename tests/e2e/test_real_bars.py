@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from adapters.bootstrap import current_agent, open_reader
+from adapters.bootstrap.agents import current_agent, open_reader
 from adapters.cli.group import cli
 from engine.codes import Disposition
 from engine.runtime.journal_port import StoredDecision

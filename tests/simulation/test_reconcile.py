@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.bootstrap import AgentFolder, RunPlan
+from adapters.bootstrap.agents import AgentFolder
+from adapters.bootstrap.running import RunPlan
 from adapters.cli.run import Stop, _cycles
 from adapters.cli.run_tally import Tally
 from adapters.cli.run_view import LineView

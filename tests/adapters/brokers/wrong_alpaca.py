@@ -57,7 +57,7 @@ class StepTimeouts(LibraryAsItIs):
             timeout = access.connect_seconds, access.read_seconds
             return request(*arguments, **options | {"timeout": timeout})
 
-        self._client._session.request = with_timeout  # type: ignore[method-assign] - to be wrong
+        self._client._session.request = with_timeout  # type: ignore[method-assign]  # wrong on purpose
 
 
 class TimeoutIsFailure(AlpacaBroker):

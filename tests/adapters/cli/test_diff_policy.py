@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bootstrap import current_agent, open_reader
+from adapters.bootstrap.agents import current_agent, open_reader
 from adapters.cli.output import state_directory
 from engine.codes import Action
 from tests.adapters.cli.running import AGENT, QUICK, ROOT, document, tradectl

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bootstrap import agent_folder
+from adapters.bootstrap.agents import agent_folder
 from adapters.cli.output import ExitCode
 from tests.adapters.cli.running import HERE, ROOT, document, steady, tradectl
 from tests.golden import assert_golden

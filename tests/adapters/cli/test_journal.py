@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bootstrap import agent_folder
+from adapters.bootstrap.agents import agent_folder
 from adapters.cli.figures import parse_span
 from adapters.cli.output import ExitCode
 from adapters.journal.store import open_journal

@@ -19,7 +19,7 @@ from click.testing import Result
 from jsonschema import Draft202012Validator
 
 import schemas
-from adapters.bootstrap import agent_folder, current_agent, open_reader
+from adapters.bootstrap.agents import agent_folder, current_agent, open_reader
 from adapters.cli.output import ExitCode
 from adapters.cli.run import DEFAULT_CYCLES, Stop, StoppedAtOnce
 from tests.adapters.cli.running import AGENT, HERE, QUICK, ROOT, run_quick, start, steady, tradectl

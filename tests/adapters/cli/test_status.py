@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bootstrap import agent_folder
+from adapters.bootstrap.agents import agent_folder
 from adapters.cli.output import ExitCode
 from adapters.journal.store import open_journal
 from engine.runtime.journal_port import Incident

@@ -1,0 +1,81 @@
+"""Brokers beyond this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from adapters.settings.model import Settings
+    from adapters.symbols.assets import Asset
+    from adapters.symbols.store import SymbolStore
+    from engine.runtime.ports import Broker, Clock
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVenue:
+    """A broker that is not on this machine; ``read_assets`` None: it has no list to be read."""
+
+    broker: Broker
+    read_assets: Callable[[], Sequence[Asset]] | None = None
+
+
+@contextmanager
+def open_broker(
+    settings: Settings, symbols: SymbolStore, clock: Clock, pairs: Sequence[str] = ()
+) -> Iterator[OpenVenue]:
+    """Open the broker of the settings, for paper trading; ``pairs`` are what an exchange of coins trades.
+
+    Nothing is asked of it yet.  ConfigurationError where a key or a package is missing, where the settings
+    cannot be meant, or for the paper venue, which is no one else's.
+    """
+    from adapters.settings.keys import required_keys
+
+    broker = settings.broker
+    if not broker.paper:
+        raise ConfigurationError("broker.paper is false: this release trades on paper only; set it to true")
+    if broker.name == "paper":
+        raise ConfigurationError("the paper venue is on this machine: there is no broker to be asked")
+    key_id, secret = (key.reveal() for key in required_keys(broker.name, trading=True))
+    if broker.name == "alpaca":
+        from adapters.brokers.alpaca import AlpacaBroker
+        from adapters.vendors.alpaca import DATA_URL, PAPER_URL, AlpacaAccess
+
+        access = AlpacaAccess(
+            key_id,
+            secret,
+            trading_url=broker.url or PAPER_URL,
+            data_url=settings.source("alpaca").url or DATA_URL,
+            feed=settings.source("alpaca").feed or "iex",
+            connect_seconds=broker.connect_timeout_seconds,
+            read_seconds=broker.read_timeout_seconds,
+            total_seconds=broker.timeout_seconds,
+        )
+
+        def learn(assets: Sequence[Asset]) -> None:
+            symbols.refresh("alpaca", assets, clock.now_utc_ms())
+
+        with AlpacaBroker(access, lambda: symbols.registry, learn) as alpaca:
+            yield OpenVenue(alpaca, alpaca.read_assets)
+    else:
+        from adapters.brokers.ccxt import CcxtBroker
+        from adapters.vendors.ccxt import ExchangeAccess, ExchangeClient
+
+        exchange = ExchangeAccess(
+            broker.name.removeprefix("ccxt:"),
+            key_id,
+            secret,
+            url=broker.url,
+            connect_seconds=broker.connect_timeout_seconds,
+            read_seconds=broker.read_timeout_seconds,
+            total_seconds=broker.timeout_seconds,
+        )
+        coins = CcxtBroker(ExchangeClient(exchange, clock.now_utc_ms), pairs)
+        try:
+            yield OpenVenue(coins)
+        finally:
+            coins.close()
