@@ -70,7 +70,7 @@ def plan_run(
 
     kind, _, argument = quotes.partition(":")
     if kind not in ("sim", "bars") or (kind == "bars" and not argument):
-        raise ConfigurationError(f"'{quotes}' is no source of quotes: write  sim  or  bars:GLOB")
+        raise ConfigurationError(f"'{quotes}' is no source of quotes: write  sim,  bars:GLOB  or  live")
     name = agent_name or _agent_name(policy, kind, argument, seed)
     folder = agent_folder(state_dir, name)
     if restart:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from adapters.brokers.alpaca_stream import AlpacaHints
     from adapters.settings.model import Settings
     from adapters.symbols.assets import Asset
     from adapters.symbols.store import SymbolStore
@@ -18,18 +19,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OpenVenue:
-    """A broker that is not on this machine; ``read_assets`` None: it has no list to be read."""
+    """A broker that is not on this machine.
+
+    ``read_assets`` None: it has no list to be read; ``listen`` None: it tells nothing unasked.  Who listens
+    is woken, on another thread, when something was told.
+    """
 
     broker: Broker
     read_assets: Callable[[], Sequence[Asset]] | None = None
+    listen: Callable[[Callable[[], None]], AlpacaHints] | None = None
 
 
 @contextmanager
 def open_broker(
-    settings: Settings, symbols: SymbolStore, clock: Clock, pairs: Sequence[str] = ()
+    settings: Settings,
+    symbols: SymbolStore,
+    clock: Clock,
+    pairs: Sequence[str] = (),
+    own_ids: Callable[[], Iterable[str]] = tuple,
 ) -> Iterator[OpenVenue]:
     """Open the broker of the settings, for paper trading; ``pairs`` are what an exchange of coins trades.
 
+    ``own_ids`` are the client ids of the journal: an exchange keeps only what can be counted from them.
     Nothing is asked of it yet.  ConfigurationError where a key or a package is missing, where the settings
     cannot be meant, or for the paper venue, which is no one else's.
     """
@@ -43,6 +54,7 @@ def open_broker(
     key_id, secret = (key.reveal() for key in required_keys(broker.name, trading=True))
     if broker.name == "alpaca":
         from adapters.brokers.alpaca import AlpacaBroker
+        from adapters.brokers.alpaca_stream import AlpacaHints
         from adapters.vendors.alpaca import DATA_URL, PAPER_URL, AlpacaAccess
 
         access = AlpacaAccess(
@@ -60,7 +72,7 @@ def open_broker(
             symbols.refresh("alpaca", assets, clock.now_utc_ms())
 
         with AlpacaBroker(access, lambda: symbols.registry, learn) as alpaca:
-            yield OpenVenue(alpaca, alpaca.read_assets)
+            yield OpenVenue(alpaca, alpaca.read_assets, lambda wake: AlpacaHints(access, clock, wake))
     else:
         from adapters.brokers.ccxt import CcxtBroker
         from adapters.vendors.ccxt import ExchangeAccess, ExchangeClient
@@ -74,7 +86,7 @@ def open_broker(
             read_seconds=broker.read_timeout_seconds,
             total_seconds=broker.timeout_seconds,
         )
-        coins = CcxtBroker(ExchangeClient(exchange, clock.now_utc_ms), pairs)
+        coins = CcxtBroker(ExchangeClient(exchange, clock.now_utc_ms), pairs, known_ids=own_ids)
         try:
             yield OpenVenue(coins)
         finally:

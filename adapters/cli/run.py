@@ -13,12 +13,15 @@ from typing import Final
 
 import click
 
-from adapters.bootstrap.policies import DEFAULT_POLICY, load_named_policy
+from adapters.bootstrap.live import plan_live
+from adapters.bootstrap.policies import load_named_policy
 from adapters.bootstrap.running import RunPlan, plan_run
+from adapters.cli.configured import config_option
 from adapters.cli.figures import instant
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.run_tally import Tally
 from adapters.cli.run_view import JsonView, LineView, TableView, View
+from adapters.settings.reading import read_settings
 from engine.errors import ConfigurationError, PolicyError, TradectlError
 from engine.runtime.cycle import Heard
 
@@ -27,23 +30,20 @@ DEFAULT_CYCLES: Final = 120
 
 
 @click.command
+@config_option
 @click.option(
-    "--policy",
-    "policy_name",
-    default=DEFAULT_POLICY,
-    show_default=True,
-    metavar="FILE|NAME",
-    help="A policy.",
+    "--policy", "policy_name", metavar="FILE|NAME", help="A policy [that of the settings: default]."
 )
 @click.option(
     "--quotes",
-    default="sim",
-    show_default=True,
-    metavar="sim|bars:GLOB",
-    help="The market: a simulated one, or files of bars.",
+    metavar="sim|bars:GLOB|live",
+    help="The market: a simulated one, files of bars, or that of today [live where the settings name a"
+    " broker, else sim].",
 )
 @click.option(
-    "--cycles", type=click.IntRange(1), help=f"How many cycles [sim: {DEFAULT_CYCLES}; bars: until they end]."
+    "--cycles",
+    type=click.IntRange(1),
+    help=f"How many cycles [sim: {DEFAULT_CYCLES}; bars: until they end; live: until stopped].",
 )
 @click.option("--forever", is_flag=True, help="Run until stopped (or until the bars end).")
 @click.option("--speed", type=float, metavar="X", help="Simulated seconds per second [as fast as it can].")
@@ -57,8 +57,9 @@ DEFAULT_CYCLES: Final = 120
 @common_options
 def command(
     output: Output,
-    policy_name: str,
-    quotes: str,
+    config: str | None,
+    policy_name: str | None,
+    quotes: str | None,
     cycles: int | None,
     forever: bool,
     speed: float | None,
@@ -68,31 +69,44 @@ def command(
     swap_unguarded: bool,
     live: bool,
 ) -> ExitCode:
-    """Run an agent on a paper venue.
+    """Run an agent on paper.
 
     Without options: the default policy on a simulated market, for a bounded number of cycles; it needs no
-    key and no network.  An agent that ran before goes on after its last cycle.
+    key and no network.  With settings that name a broker ('tradectl init' writes them) it trades that
+    broker's paper account at the quotes of today; a simulated market and files of bars always have the
+    paper venue on this machine.  An agent that ran before goes on after its last cycle.
     """
     if live:
         raise ConfigurationError("--live: this release trades on paper only; leave it out")
     if cycles is not None and forever:
         raise click.UsageError("--cycles and --forever exclude each other")
+    settings, _ = read_settings(config)
     try:
-        policy = load_named_policy(policy_name).required()
+        policy = load_named_policy(policy_name or settings.policy).required()
     except PolicyError as error:
         click.echo(error.render(), err=True)
         return ExitCode.FINDING
+    quotes = quotes or ("sim" if settings.broker.name == "paper" else "live")
     if cycles is None and not forever and quotes == "sim":
         cycles = DEFAULT_CYCLES
     view = _view(output)
     stop = Stop()
 
     def plan() -> RunPlan:
+        if quotes == "live":
+            return plan_live(
+                policy,
+                settings,
+                state_dir=output.state_dir,
+                agent_name=agent,
+                restart=restart,
+                swap_unguarded=swap_unguarded,
+            )
         return plan_run(
             policy,
             state_dir=output.state_dir,
             quotes=quotes,
-            agent_name=agent,
+            agent_name=agent or settings.agent,
             speed=speed,
             seed=seed,
             restart=restart,
