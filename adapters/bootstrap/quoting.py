@@ -80,15 +80,16 @@ def _open_source(
     clock: Clock,
     listened: Sequence[str],
 ) -> Source:
-    """Open one source of quotes; its library is imported at the first question."""
+    """Open one source of quotes, its library imported: the time of its first answer is the network's."""
     from adapters.settings.keys import required_keys
     from adapters.settings.model import CCXT
 
     given = settings.source(name)
     keys = [key.reveal() for key in required_keys(name)]
     if name in ("alpaca", "alpaca_stream"):
-        from adapters.vendors.alpaca import DATA_URL, AlpacaAccess
+        from adapters.vendors.alpaca import DATA_URL, AlpacaAccess, import_library
 
+        import_library()
         data_url = given.url if name == "alpaca" and given.url else DATA_URL
         access = AlpacaAccess(keys[0], keys[1], data_url=data_url, feed=given.feed or "iex")
         if name == "alpaca":
@@ -108,7 +109,9 @@ def _open_source(
         return TwelveDataSource(keys[0], clock, url=given.url or TWELVEDATA_URL, batch=given.batch)
     if name == "yahoo":
         from adapters.quotes.yahoo import YahooSource
+        from adapters.vendors.yahoo import import_library
 
+        import_library()
         # Yahoo's library knows its addresses itself: another one is a proxy to them.
         return YahooSource(state_dir / "yahoo", clock, proxy=given.url)
     if name.startswith(CCXT):

@@ -19,11 +19,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -146,6 +148,18 @@ class RateLimit:
 
 
 _Client = TypeVar("_Client", bound="RESTClient")
+_importing: Final = threading.Lock()
+
+
+def import_library() -> None:
+    """Import alpaca-py, all that is used of it: about a second, once.
+
+    Before any part of it is: its modules import each other in circles, and two threads that began with
+    different ones would fail in a deadlock.  Before a question, too, whose time is the network's.
+    """
+    with _importing:
+        for name in ("alpaca.data.live", "alpaca.trading.client", "alpaca.trading.stream"):
+            import_module(name)
 
 
 class Guarded(Generic[_Client]):
@@ -186,6 +200,7 @@ _ends: ContextVar[float | None] = ContextVar("ends", default=None)
 
 def trading_client(access: AlpacaAccess, spend: Callable[[], None] | None = None) -> Guarded[TradingClient]:
     """Return a client for orders and the account.  ``spend`` is called before each request, and may raise."""
+    import_library()
     from alpaca.trading.client import TradingClient
 
     client = TradingClient(
@@ -198,6 +213,7 @@ def stock_client(
     access: AlpacaAccess, spend: Callable[[], None] | None = None
 ) -> Guarded[StockHistoricalDataClient]:
     """Return a client for prices of stocks."""
+    import_library()
     from alpaca.data.historical.stock import StockHistoricalDataClient
 
     client = StockHistoricalDataClient(
@@ -210,6 +226,7 @@ def crypto_client(
     access: AlpacaAccess, spend: Callable[[], None] | None = None
 ) -> Guarded[CryptoHistoricalDataClient]:
     """Return a client for prices of crypto."""
+    import_library()
     from alpaca.data.historical.crypto import CryptoHistoricalDataClient
 
     client = CryptoHistoricalDataClient(

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from adapters.vendors.alpaca import AlpacaAccess, AlpacaUnavailable, crypto_client, stock_client
+from adapters.vendors.alpaca import (
+    AlpacaAccess,
+    AlpacaUnavailable,
+    crypto_client,
+    import_library,
+    stock_client,
+)
 
 if TYPE_CHECKING:
     from alpaca.data.historical.crypto import CryptoHistoricalDataClient
@@ -27,6 +33,7 @@ class AlpacaQuotes:
 
         Raises AlpacaRefused and AlpacaUnavailable.
         """
+        import_library()
         from alpaca.data.enums import DataFeed
         from alpaca.data.requests import StockLatestQuoteRequest
 
@@ -40,6 +47,7 @@ class AlpacaQuotes:
 
     def of_crypto(self, pairs: Sequence[str], timeout_seconds: float) -> Mapping[str, Any]:
         """Return the same of pairs, such as BTC/USD."""
+        import_library()
         from alpaca.data.requests import CryptoLatestQuoteRequest
 
         request = CryptoLatestQuoteRequest(symbol_or_symbols=list(pairs))

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from adapters.vendors.alpaca import AlpacaAccess
+from adapters.vendors.alpaca import AlpacaAccess, import_library
 from adapters.vendors.failures import quoted
 from engine.errors import ConfigurationError
 from engine.model import AssetClass
@@ -173,6 +173,7 @@ class QuoteStream:
             self._note(StreamState.FAILED, f"closed ({type(error).__name__})")
 
     def _made(self) -> DataStream:
+        import_library()
         from alpaca.data.live.crypto import CryptoDataStream
         from alpaca.data.live.stock import StockDataStream
 

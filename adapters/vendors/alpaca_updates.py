@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from adapters.vendors.alpaca import import_library
 from engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def trade_updates(
     if urlsplit(url).scheme not in ("ws", "wss") or not host:
         raise ConfigurationError(f"'{url}' is no address of a stream: write  wss://HOST/stream")
 
+    import_library()
     from alpaca.trading.stream import TradingStream
     from websockets.exceptions import ConnectionClosed
 

@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
@@ -63,6 +64,11 @@ YahooBar = tuple[datetime, float, float, float, float, float]
 """Start in the exchange's zone, open, high, low, close, volume."""
 
 _Said = TypeVar("_Said")
+
+
+def import_library() -> None:
+    """Import yfinance, about a second, before a question whose time is the network's."""
+    import_module("yfinance")
 
 
 class UnknownSymbolError(Exception):
