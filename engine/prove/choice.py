@@ -153,8 +153,10 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding | None]:
     # What follows an entry that is not sent is nobody's concern, and anything to the solver.
     acts = winner.acts if higher.action is Action.BUY else True
     shown = shown_in(variant, where, [fault, acts, variant.in_order], confirms)
-    yield None if shown is None else found(
-        variant, "priority-decides", message, span, region=where, example=shown
+    yield (
+        None
+        if shown is None
+        else found(variant, "priority-decides", message, span, region=where, example=shown)
     )
 
 

@@ -7,13 +7,13 @@ it, and an order has not ended before the ledger holds all it filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from engine.codes import IntentState
 from engine.errors import DataError, JournalError, NotFoundError, UnavailableError
-from engine.model import Fill, OrderReport, WorkingOrder
+from engine.model import Fill, OrderReport, OrderSide, WorkingOrder
 from engine.runtime.journal_port import Event, Incident, Intent, IntentEvent, JournalPort
 from engine.runtime.ports import AmbiguousOutcome, Broker, OrderRejected, VenueAccount
 from engine.runtime.restore import LeastHeld, after, moved
@@ -209,7 +209,7 @@ class OrderDesk:
         """
         self._take((), heard)
         name = report.client_id
-        booked = sum(fill.quantity for fill in self._journal.fills(client_id=name))
+        booked = _quantity(self._journal.fills(client_id=name), intent.order.side)
         state = IntentState.PARTLY_FILLED if booked else IntentState.SENT
         reason = "given up, and alive at the venue"
         event = IntentEvent(name, state, self._now_ms(), booked, report.venue_id, reason)
@@ -340,13 +340,15 @@ class OrderDesk:
         if not event.state.final or not event.filled_quantity:
             return event
         client_id = event.client_id
-        booked = {fill.fill_id: fill.quantity for fill in fills if fill.client_id == client_id}
-        filled = sum(booked.values())
-        if filled < event.filled_quantity:
-            booked |= {fill.fill_id: fill.quantity for fill in self._journal.fills(client_id=client_id)}
-            filled = sum(booked.values())
         intent = self.intent(client_id)
-        if filled >= event.filled_quantity or intent is None:
+        if intent is None:
+            return event
+        side = intent.order.side
+        heard_of = [fill for fill in fills if fill.client_id == client_id]
+        filled = _quantity(heard_of, side)
+        if filled < event.filled_quantity:
+            filled = _quantity([*heard_of, *self._journal.fills(client_id=client_id)], side)
+        if filled >= event.filled_quantity:
             return event
         if self._running_ms() - intent.order.created_ms >= LOOKED_UP_SECONDS * 1000:
             detail = f"the venue says {event.state.word}, and its fills do not come"
@@ -356,3 +358,11 @@ class OrderDesk:
         if working is not None and (working.state, working.filled_quantity) == (state, filled):
             return None
         return replace(event, state=state, filled_quantity=filled)
+
+
+def _quantity(fills: Iterable[Fill], side: OrderSide) -> int:
+    """Return what fills of an order make together, each counted once.
+
+    A fee that the venue takes in coins is booked as a sale of them, under the name of the buy: not counted.
+    """
+    return sum({fill.fill_id: fill.quantity for fill in fills if fill.side is side}.values())

@@ -473,7 +473,9 @@ def _filled(state: State, event: Filled) -> State:
         return state.with_memory(fill.symbol, replace(memory, frozen=True))
     before, after = (book.holding(fill.symbol).quantity for book in (state.ledger, ledger))
     was_held, is_held = before >= event.minimum, after >= event.minimum
-    if memory.working is not None and memory.working.client_id == fill.client_id:
+    working = memory.working
+    # A fee that the venue takes in coins is booked as a sale of them, under the name of the buy.
+    if working is not None and (working.client_id, working.side) == (fill.client_id, fill.side):
         memory = replace(memory, booked=memory.booked + fill.quantity)
     if not is_held:
         # dust belongs to no position

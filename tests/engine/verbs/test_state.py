@@ -369,6 +369,16 @@ def test_what_is_booked_of_the_working_order() -> None:
     assert story.plan().booked == 0
 
 
+def test_a_fee_in_coins_is_no_part_of_the_order() -> None:
+    """The venue keeps some of what was bought: the order is filled, and less is held."""
+    story = Story()
+    story.plan()
+    story.fill(4)
+    story.fill("0.004", side=SELL)
+    assert story.memory.booked == quantity(4)
+    assert story.state.ledger.holding(SOL).quantity == quantity("3.996")
+
+
 def test_a_fill_that_cannot_be_booked_freezes() -> None:
     """The ledger never holds what cannot be; a person has to look."""
     story = Story(cash=100)
