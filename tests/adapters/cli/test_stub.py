@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 import requests
-from jsonschema import Draft202012Validator
 
-import schemas
 from adapters.calendar import ExchangeCalendars
 from adapters.cli.output import ExitCode
 from adapters.cli.stub import STUBS
@@ -24,38 +17,10 @@ from adapters.cli.stub_market import StubMarket
 from adapters.clock import SimulatedClock
 from adapters.settings.reading import load_settings
 from adapters.stubs.serving import LoopbackServer
-from tests.adapters.cli.running import document, start, tradectl
+from tests.adapters.cli.running import document, tradectl
+from tests.adapters.cli.stub_process import SECONDS, asking, headers, serving
 
 THURSDAY_10H = 1_763_650_800_000
-_SECONDS = 30
-
-
-@contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """Start a stub in a process of its own; give it and the document that it printed."""
-    process = start("stub", *arguments, "--json")
-    try:
-        assert process.stdout is not None
-        printed = ""
-        while not printed.endswith("\n}\n"):
-            line = process.stdout.readline()
-            assert line, process.communicate()
-            printed += line
-        told = json.loads(printed)
-        Draft202012Validator(schemas.load("stub-v1")).validate(told)
-        yield process, told
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def headers(told: dict[str, Any]) -> dict[str, str]:
-    """Return the headers that carry the keys that were printed."""
-    keys = told["environment"]
-    return {
-        "APCA-API-KEY-ID": keys["APCA_API_KEY_ID"],
-        "APCA-API-SECRET-KEY": keys["APCA_API_SECRET_KEY"],
-    }
 
 
 def test_without_a_name_it_lists_them() -> None:
@@ -111,17 +76,15 @@ def test_a_local_alpaca_until_it_is_stopped() -> None:
         assert (settings.broker.name, settings.broker.url) == ("alpaca", url)
         assert settings.source("alpaca").url == url
         assert settings.quotes.crypto.sources == ("alpaca",)
-        with requests.Session() as session:
-            session.trust_env = False
-            session.headers.update(headers(told))
-            assert session.get(f"{url}/v2/account", timeout=_SECONDS).json()["cash"] == "5000.25"
+        with asking(told) as session:
+            assert session.get(f"{url}/v2/account", timeout=SECONDS).json()["cash"] == "5000.25"
             latest = f"{url}/v1beta3/crypto/us/latest/quotes"
             asked = {"symbols": "BTC/USD,DOGE/USD,LTC/USD,ADA/USD,USDT/USD"}
-            first = session.get(latest, params=asked, timeout=_SECONDS).json()["quotes"]
+            first = session.get(latest, params=asked, timeout=SECONDS).json()["quotes"]
             assert sorted(first) == ["BTC/USD", "DOGE/USD", "LTC/USD", "USDT/USD"]
             later = first
             for _ in range(5_000):
-                later = session.get(latest, params=asked, timeout=_SECONDS).json()["quotes"]
+                later = session.get(latest, params=asked, timeout=SECONDS).json()["quotes"]
                 if later != first:
                     break
             assert later["BTC/USD"]["t"] > first["BTC/USD"]["t"]
@@ -132,14 +95,14 @@ def test_a_local_alpaca_until_it_is_stopped() -> None:
                 "time_in_force": "gtc",
                 "notional": "50",
             }
-            assert session.post(f"{url}/v2/orders", json=body, timeout=_SECONDS).status_code == 200
-            assert session.get(f"{url}/v2/positions", timeout=_SECONDS).json()[0]["symbol"] == "DOGEUSD"
+            assert session.post(f"{url}/v2/orders", json=body, timeout=SECONDS).status_code == 200
+            assert session.get(f"{url}/v2/positions", timeout=SECONDS).json()[0]["symbol"] == "DOGEUSD"
             yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
             wanted = {"symbols": "BTC/USD", "timeframe": "1Hour", "start": yesterday}
-            bars = session.get(f"{url}/v1beta3/crypto/us/bars", params=wanted, timeout=_SECONDS).json()
+            bars = session.get(f"{url}/v1beta3/crypto/us/bars", params=wanted, timeout=SECONDS).json()
             assert len(bars["bars"]["BTC/USD"]) >= 20
         process.send_signal(signal.SIGINT)
-        assert process.wait(_SECONDS) == ExitCode.INTERRUPTED
+        assert process.wait(SECONDS) == ExitCode.INTERRUPTED
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -157,7 +120,7 @@ def test_faults_are_served() -> None:
                 continue
         assert good == 0
         process.send_signal(signal.SIGTERM)
-        assert process.wait(_SECONDS) == ExitCode.TERMINATED
+        assert process.wait(SECONDS) == ExitCode.TERMINATED
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
@@ -168,8 +131,8 @@ def test_a_vendor_of_quotes() -> None:
         assert load_settings(told["settings"], "printed").source("finnhub").url == url
         token = told["environment"]["FINNHUB_API_KEY"]
         asked = {"symbol": "BINANCE:ADAUSDT", "token": token}
-        assert requests.get(f"{url}/quote", params=asked, timeout=_SECONDS).json()["c"] > 0
-        assert requests.get(f"{url}/quote", params={"symbol": "SPY"}, timeout=_SECONDS).status_code == 401
+        assert requests.get(f"{url}/quote", params=asked, timeout=SECONDS).json()["c"] > 0
+        assert requests.get(f"{url}/quote", params={"symbol": "SPY"}, timeout=SECONDS).status_code == 401
 
 
 # --- the market behind it ----------------------------------------------------------------------
