@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests import network_guard
+from tests import network_guard, requirements_map
 
 # A hook and its fixture: ``pytest_plugins`` would be refused here when only one folder is collected.
 from tests.evidence import evidence, pytest_terminal_summary  # noqa: F401 - pytest finds them by name
@@ -53,6 +53,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Print what repeats this run."""
     return f"hypothesis: profile {_profile()}, --hypothesis-seed={config.option.hypothesis_seed}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note which tests show which requirement, whatever is left out afterwards."""
+    config.stash[requirements_map.MARKED] = requirements_map.marked(items)
 
 
 @pytest.fixture(autouse=True)
