@@ -12,9 +12,10 @@ from adapters.bootstrap.agents import agent_folder, note_current, require_guarde
 from adapters.bootstrap.history import open_history
 from adapters.bootstrap.quoting import open_router
 from adapters.bootstrap.running import STARTING_CASH, RunPlan
-from adapters.bootstrap.venues import open_broker
+from adapters.bootstrap.venues import open_broker, refuses_keys
+from adapters.extras import require
 from adapters.symbols.directory import NotServed
-from engine.errors import UnavailableError
+from engine.errors import ConfigurationError, UnavailableError
 from engine.language.policy import Policy
 
 if TYPE_CHECKING:
@@ -54,11 +55,10 @@ def plan_live(
     from engine.model import AssetClass
     from engine.runtime.cycle import Agent, AgentSettings, Ports
 
+    require("pyarrow", "parquet")  # of the bars: without them no indicator is ever warm
     name = agent_name or settings.agent or f"{settings.broker.name.replace(':', '-')}-{policy.name}-live"
     folder = agent_folder(state_dir, name)
-    if restart:
-        set_aside(folder)
-    if not swap_unguarded:
+    if not (swap_unguarded or restart):
         require_guarded(folder, policy)
     clock, calendar = WallClock(), ExchangeCalendars()
     with ExitStack() as undo:
@@ -69,6 +69,8 @@ def plan_live(
         listened = [listing.symbol for listing in policy.universe]
         quotes = undo.enter_context(open_router(settings, state_dir, symbols, clock, listened))
         history = undo.enter_context(open_history(settings, state_dir, symbols, clock))
+        if restart:
+            set_aside(folder)  # not before the settings have shown that they can be used
         journal = open_journal(folder.journal, at_ms=clock.now_utc_ms())
         undo.callback(journal.close)
         notes = [*symbols.notes, *quotes.notes, *history.notes]
@@ -166,6 +168,8 @@ def _venue(
         try:
             symbols.refresh(settings.broker.name, venue.read_assets(), clock.now_utc_ms())
         except UnavailableError as error:
+            if refuses_keys(error):
+                raise ConfigurationError(str(error)) from error
             if symbols.registry.refreshed_ms(settings.broker.name) is None:
                 raise  # nothing is known of what it trades
             notes.append(f"the list of assets is old, and could not be read: {error}")
