@@ -70,9 +70,15 @@ def open_reader(folder: AgentFolder) -> ReadJournal:
 
 
 def set_aside(folder: AgentFolder) -> None:
-    """Move an agent's folder out of the way; nothing recorded is lost."""
+    """Move an agent's folder out of the way; nothing recorded is lost.
+
+    UnavailableError where the agent runs: it would go on trading beside the new one.
+    """
     if not folder.path.exists():
         return
+    from adapters.journal.lease import Lease
+
+    Lease(folder.journal).release()
     number = 1
     while (aside := folder.path.with_name(f"{folder.path.name}.{number}")).exists():
         number += 1

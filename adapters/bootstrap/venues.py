@@ -30,6 +30,21 @@ class OpenVenue:
     listen: Callable[[Callable[[], None]], AlpacaHints] | None = None
 
 
+def refused_status(error: BaseException | None) -> int | None:
+    """Return the HTTP status of a refusal that an error was made of; None where nobody answered so."""
+    while error is not None:
+        status = getattr(error, "status", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def refuses_keys(error: BaseException) -> bool:
+    """Say whether an error was made of a refusal of the keys, which no second attempt mends."""
+    return refused_status(error) in (401, 403)
+
+
 @contextmanager
 def open_broker(
     settings: Settings,

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from adapters.bootstrap.venues import OpenVenue, open_broker
+from adapters.bootstrap.venues import OpenVenue, open_broker, refused_status, refuses_keys
 from adapters.cli.doctor_checks import MarketFacts, VenueFacts, sources_in_use
 from adapters.clock import WallClock
 from adapters.settings.keys import MissingKey, find_key, key_names
@@ -19,7 +19,6 @@ from engine.language.policy import Policy
 from engine.runtime.ports import Clock
 
 VenueOpener = Callable[[Settings, SymbolStore, Clock, Sequence[str]], AbstractContextManager[OpenVenue]]
-_REFUSED: Final = frozenset({401, 403})
 _QUESTIONS: Final = 4  # the clock, the account, its positions, the list of assets
 
 
@@ -91,20 +90,10 @@ def _answers(name: str, venue: OpenVenue, store: SymbolStore, clock: Clock) -> V
         if venue.read_assets is not None and store.is_stale(name, clock.now_utc_ms()):
             store.refresh(name, venue.read_assets(), clock.now_utc_ms())
     except UnavailableError as error:
-        status = _status(error)
+        status = refused_status(error)
         reached = status is not None or told is not None
-        refused = status in _REFUSED
+        refused = refuses_keys(error)
         if told is None:
             return VenueFacts(reached, reached and not refused, str(error))
         return VenueFacts(True, not refused, str(error), told, asked_ms, answered_ms)
     return VenueFacts(True, True, "", told, asked_ms, answered_ms)
-
-
-def _status(error: BaseException | None) -> int | None:
-    """Return the HTTP status of a refusal that an error was made of; None where nobody answered so."""
-    while error is not None:
-        status = getattr(error, "status", None)
-        if isinstance(status, int):
-            return status
-        error = error.__cause__ or error.__context__
-    return None

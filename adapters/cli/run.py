@@ -16,13 +16,14 @@ import click
 from adapters.bootstrap.live import plan_live
 from adapters.bootstrap.policies import load_named_policy
 from adapters.bootstrap.running import RunPlan, plan_run
+from adapters.bootstrap.venues import refuses_keys
 from adapters.cli.configured import config_option
 from adapters.cli.figures import instant
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.run_tally import Tally
 from adapters.cli.run_view import JsonView, LineView, TableView, View
 from adapters.settings.reading import read_settings
-from engine.errors import ConfigurationError, PolicyError, TradectlError
+from engine.errors import ConfigurationError, PolicyError, TradectlError, UnavailableError
 from engine.runtime.cycle import Heard
 
 DEFAULT_CYCLES: Final = 120
@@ -138,7 +139,7 @@ def _run(make_plan: Callable[[], RunPlan], cycles: int | None, view: View, stop:
     tally = Tally()
     try:
         stop.politely(plan.interrupt)
-        _ = plan.agent.start()
+        _start(plan)
         view.begin(plan)
         _take_in(plan.agent.heard_at_start, tally, view)
         try:
@@ -155,6 +156,16 @@ def _run(make_plan: Callable[[], RunPlan], cycles: int | None, view: View, stop:
         click.echo(f"tradectl: the last cycle: {tally.trouble}", err=True)
         return ExitCode.UNAVAILABLE
     return stop.code
+
+
+def _start(plan: RunPlan) -> None:
+    """Let the agent compare itself with its venue; keys that are refused are the settings' fault."""
+    try:
+        _ = plan.agent.start()
+    except UnavailableError as error:
+        if refuses_keys(error):
+            raise ConfigurationError(str(error)) from error
+        raise
 
 
 def _cycles(plan: RunPlan, cycles: int | None, tally: Tally, view: View, stop: Stop) -> str:

@@ -115,7 +115,10 @@ class AlpacaRefused(AlpacaError):
     def __init__(self, status: int, code: int | None, message: str, body: Mapping[str, object]) -> None:
         """Keep what it said."""
         number = f"{status}" if code is None else f"{status}/{code}"
-        super().__init__(f"Alpaca refused ({number}): {message}")
+        reason = f"Alpaca refused ({number}): {message}"
+        if status == 401:
+            reason = f"Alpaca refused the keys ({number}: {message}): are they those of paper trading?"
+        super().__init__(reason)
         self.status = status
         self.code = code
         self.message = message

@@ -201,7 +201,7 @@ def test_a_time_to_live_ends_between_two_cycles(tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (["--live"], ExitCode.CONFIGURATION, "trades on paper only"),
-        (["--quotes", "elsewhere"], ExitCode.CONFIGURATION, "write  sim  or  bars:GLOB"),
+        (["--quotes", "elsewhere"], ExitCode.CONFIGURATION, "write  sim,  bars:GLOB  or  live"),
         (["--quotes", "bars:/nowhere/*.csv"], ExitCode.NOT_FOUND, "no bar file"),
         (["--policy", "nobody"], ExitCode.NOT_FOUND, "shipped policies"),
         (["--cycles", "1", "--forever"], ExitCode.USAGE, "exclude each other"),
