@@ -848,6 +848,7 @@ class PolicyTerms(Conditions):
         self._would_exit_gate = next(
             (index for index, gate in enumerate(policy.gates) if gate.name == WOULD_EXIT), -1
         )
+        self._stopped: dict[object, Formula] = {}  # by gates: only Unknown ones stop what they speak of
         self.exits_first = policy.selection is Selection.EXITS_FIRST
         self._first_gain: Number | None = None if beside is None else beside._first_gain
         self._after: dict[object, Conditions] = {} if beside is None else beside._after  # by what is ordered
@@ -879,7 +880,8 @@ class PolicyTerms(Conditions):
             return truth.true
         return negation(truth.false)
 
-    def _veto(self, rule: int, would_exit: Formula) -> None:
+    def _veto(self, rule: int) -> None:
+        would_exit = some((self.would_exit.get(rule, False), self.would_exit_unknown.get(rule, False)))
         candidate = self.candidates[rule]
         free: Formula = candidate.matches
         for index, gate in self._speaking[rule]:
@@ -891,15 +893,18 @@ class PolicyTerms(Conditions):
 
     def _stopped_by_unknown_only(self, rule: int) -> Formula:
         lowered = self.policy.rules[rule]
-        gates = [(gate, self.node(gate.when_entry)) for _, gate in self._speaking[rule]]
-        counts = [
-            truth.unknown
-            for gate, truth in gates
-            if not (lowered.protective or gate.pass_if_unknown) or gate.when != gate.when_entry
-        ]
-        return every((*(negation(truth.true) for _, truth in gates), some(counts)))
+        key = (tuple(index for index, _ in self._speaking[rule]), lowered.protective)
+        if key not in self._stopped:
+            gates = [(gate, self.node(gate.when_entry)) for _, gate in self._speaking[rule]]
+            counts = [
+                truth.unknown
+                for gate, truth in gates
+                if not (lowered.protective or gate.pass_if_unknown) or gate.when != gate.when_entry
+            ]
+            self._stopped[key] = every((*(negation(truth.true) for _, truth in gates), some(counts)))
+        return self._stopped[key]
 
-    def _withholds(self, index: int) -> Formula:
+    def withholds(self, index: int) -> Formula:
         """Say when a rule, being Unknown or stopped by Unknown gates only, withholds the entries below it."""
         rule = self.policy.rules[index]
         truth = self.node(rule.when_entry)
@@ -913,28 +918,30 @@ class PolicyTerms(Conditions):
 
     # --- the choice
 
+    def _leave_tries_open(self) -> None:
+        """Give entries truth values for what follows them: an exit, or perhaps one."""
+        if not self.exits_first:
+            return
+        for index, rule in enumerate(self.policy.rules):
+            if rule.action is Action.BUY:
+                self.would_exit[index] = boolean(self.snapshot.fresh(f"would-exit {rule.name}"))
+                if self.snapshot.anything_unknown:
+                    name = self.snapshot.fresh(f"would-exit-unknown {rule.name}")
+                    self.would_exit_unknown[index] = boolean(name)
+
     def _choose(self) -> None:
+        self._leave_tries_open()
         rules = self.policy.rules
         exits_first = self.exits_first
-        would_exit, would_exit_unknown = self.would_exit, self.would_exit_unknown
-        if exits_first:
-            for index, rule in enumerate(rules):
-                if rule.action is Action.BUY:
-                    would_exit[index] = boolean(self.snapshot.fresh(f"would-exit {rule.name}"))
-                    if self.snapshot.anything_unknown:
-                        would_exit_unknown[index] = boolean(
-                            self.snapshot.fresh(f"would-exit-unknown {rule.name}")
-                        )
         exits = [index for index, rule in enumerate(rules) if rule.action is Action.SELL]
-        withheld = some(self._withholds(index) for index in exits)
+        withheld = some(self.withholds(index) for index in exits)
         for index, rule in enumerate(rules):
-            known_exit = would_exit.get(index, False)
-            self._veto(index, some((known_exit, would_exit_unknown.get(index, False))))
+            self._veto(index)
             candidate = self.candidates[index]
             if rule.action is Action.BUY:
                 candidate.withheld = every((candidate.matches, negation(candidate.vetoed), withheld))
             if rule.action is not Action.SELL:
-                withheld = some((withheld, self._withholds(index)))
+                withheld = some((withheld, self.withholds(index)))
             candidate.stands = every(
                 (candidate.matches, negation(candidate.vetoed), negation(candidate.withheld))
             )
@@ -950,7 +957,7 @@ class PolicyTerms(Conditions):
         for index, candidate in enumerate(self.candidates):
             candidate.acts = self._acts(index, candidate.wins)
         if exits_first:
-            self._try_entries(would_exit, would_exit_unknown)
+            self._try_entries(self.would_exit, self.would_exit_unknown)
 
     def _choose_exit(self, exits: Sequence[int]) -> None:
         """The standing sell that leaves the smallest position wins; ties go to the first in order.
@@ -1185,6 +1192,36 @@ class PolicyTerms(Conditions):
     def _orders(self) -> list[tuple[LoweredRule, Candidate]]:
         pairs = zip(self.policy.rules, self.candidates, strict=True)
         return [(rule, candidate) for rule, candidate in pairs if rule.action is not Action.HOLD]
+
+
+class ChoiceTerms(PolicyTerms):
+    """What becomes of each rule before the choice; any comparison may be true, false or Unknown.
+
+    Whatever is impossible here is so for facts, too: of them no more is said than its user says of ``atom``.
+    """
+
+    def atom(self, index: int) -> Kleene:
+        """Return a comparison of which nothing is known but that it is not both true and false."""
+        if index not in self._atoms:
+            true, false = (boolean(self.snapshot.fresh(f"atom {index}")) for _ in range(2))
+            self.snapshot.define(true, negation(every((true, false))))
+            self._atoms[index] = Kleene(true, false)
+        return self._atoms[index]
+
+    def _choose(self) -> None:
+        """Choose nothing: what wins over what is its user's to say."""
+        self._leave_tries_open()
+        self._open: dict[object, Formula] = {}  # by gates and who asks: none vetoes
+
+    def is_free(self, index: int) -> Formula:
+        """Say when a rule matches and no gate vetoes it."""
+        rule = self.policy.rules[index]
+        gates = self.gates_of(index)
+        key = (tuple(number for number, _ in gates), rule.action, rule.protective)
+        if key not in self._open:
+            self._open[key] = negation(some(self._vetoes(index, number, gate) for number, gate in gates))
+        would_exit = (self.would_exit.get(index, False), self.would_exit_unknown.get(index, False))
+        return every((self.candidates[index].matches, self._open[key], *map(negation, would_exit)))
 
 
 def entry_key(policy: LoweredPolicy, rule: LoweredRule) -> object:

@@ -16,14 +16,18 @@ from how ``decide`` goes on from there:
   logic, and exits are read as entries read them, without abstaining votes: an exit that is true in ``x`` is
   true in ``y``, and where all are false in ``x`` they are so in ``y``.  By induction over the entries
   tried, ``decide`` goes in ``y`` the way it goes in ``x``.
+
+Choice is first asked of comparisons alone, each of which may be as it likes in ``x`` and, where it is known
+there, is the same in ``y``: the same number, computed from the same facts.  That is soon answered, and an
+impossible there is one for facts.  Only what is left of it is asked of the facts themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from engine.codes import Action
-from engine.evaluate.smt import Completion, PolicyTerms, Snapshot, fact_values
+from engine.evaluate.smt import ChoiceTerms, Completion, Kleene, PolicyTerms, Snapshot, fact_values
 from engine.evaluate.solver import (
     Answer,
     Budget,
@@ -36,7 +40,7 @@ from engine.evaluate.solver import (
     same,
     some,
 )
-from engine.lowered import ConstantTerm, LoweredPolicy, SlotOrigin, Term
+from engine.lowered import ArithmeticTerm, ConstantTerm, FactTerm, LoweredPolicy, SlotOrigin, StepTerm, Term
 from engine.prove.finding import Finding, found
 from engine.prove.variant import Variant
 from engine.units import GRID_PER_UNIT, Measure
@@ -47,6 +51,8 @@ _VOTED = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
 
 def check_unknowns(variant: Variant) -> Iterator[Finding]:
     """Find an entry that a missing fact makes, or makes larger; there is none in a policy that loads."""
+    if same_choice(variant.lowered, variant.solver.budget) and same_size(variant.lowered):
+        return
     theorem = Theorem(variant.lowered, variant.unknown.terms)
     answer = theorem.ask(variant.unknown.solver, variant.unknown.snapshot.constraints)
     if answer is not Answer.POSSIBLE:
@@ -55,6 +61,109 @@ def check_unknowns(variant: Variant) -> Iterator[Finding]:
         name = variant.lowered.rules[rule].name
         message = f"entry '{name}' may buy while a fact is Unknown, and not the same once it is known"
         yield found(variant, "unknown-enables", message, variant.lowered.rules[rule].span)
+
+
+def _same_tries(before: PolicyTerms, after: PolicyTerms) -> Iterator[Formula]:
+    """The same entries were tried and would exit; none of which that is Unknown."""
+    for terms in (before, after):
+        yield from map(negation, terms.would_exit_unknown.values())
+    for index, bit in before.would_exit.items():
+        yield same(bit, after.would_exit[index])
+
+
+# --- comparisons alone ------------------------------------------------------------------------
+
+
+def same_choice(policy: LoweredPolicy, budget: Budget) -> bool:
+    """Say whether no buy is chosen that another choice would take the place of, once more is known.
+
+    Nothing is said of facts: False where it may be so, or was left open.  Asked is, of each rule by itself:
+    a buy that nothing vetoes in ``x`` is vetoed by nothing in ``y``; and what neither is free to stand in
+    ``x`` nor withholds others does neither in ``y``.  By induction in the order of rules that is enough: of
+    what goes before a buy that wins, and of all exits, none is free to stand, and none withholds it.
+    """
+    before, after = (
+        ChoiceTerms(policy, Snapshot(name, anything_unknown=True)) for name in ("chosen ", "then ")
+    )
+    solver = Solver(budget)
+    solver.add(*_as_comparisons_go(policy, before, after), *_same_tries(before, after))
+    solver.add(*before.snapshot.constraints, *after.snapshot.constraints)
+    differs = []
+    for index, rule in enumerate(policy.rules):
+        (free, withholds), (still_free, still_withholds) = (
+            (terms.is_free(index), terms.withholds(index)) for terms in (before, after)
+        )
+        appears = every((negation(free), negation(withholds), some((still_free, still_withholds))))
+        differs.append(appears)
+        if rule.action is Action.BUY:
+            differs.append(every((free, negation(still_free))))
+        if rule.action is Action.SELL:  # by priority, one that stands below the buy need only not withhold
+            differs.append(every((negation(withholds), still_withholds)))
+    return all(solver.ask(one, briefly=True) is Answer.IMPOSSIBLE for one in differs)
+
+
+def _as_comparisons_go(policy: LoweredPolicy, before: ChoiceTerms, after: ChoiceTerms) -> Iterator[Formula]:
+    """Yield what is sure of comparisons: known once they stay as they are, and read alike by exits."""
+    abstaining = _abstaining(policy)
+    readings = {
+        entry: acting
+        for signal in policy.signals
+        for entry, acting in zip(signal.entry_slots, signal.slots, strict=True)
+        if entry != acting
+    }
+    place = {
+        (atom.left, atom.comparison, atom.right, atom.steps_per_unit): index
+        for index, atom in enumerate(policy.atoms)
+    }
+    for index, atom in enumerate(policy.atoms):
+        slots = {*slots_of_term(atom.left), *slots_of_term(atom.right)}
+        if not slots & abstaining:
+            yield _goes_on(before.atom(index), after.atom(index))
+        if slots & readings.keys():
+            left, right = (_reading(term, readings) for term in (atom.left, atom.right))
+            acting = place.get((left, atom.comparison, right, atom.steps_per_unit))
+            if acting is not None:
+                yield from (_goes_on(terms.atom(index), terms.atom(acting)) for terms in (before, after))
+
+
+def _goes_on(one: Kleene, other: Kleene) -> Formula:
+    return every((implies(one.true, other.true), implies(one.false, other.false)))
+
+
+def _abstaining(policy: LoweredPolicy) -> set[int]:
+    """Return the slots of signals that are known although a vote is not: more votes may change them."""
+    return {
+        slot
+        for signal in policy.signals
+        if any(vote.abstain for vote in signal.votes)
+        for slot in signal.slots
+    }
+
+
+def _reading(term: Term, readings: Mapping[int, int]) -> Term:
+    """Return a term as exits read it, of one as entries do."""
+    match term:
+        case FactTerm(slot):
+            return FactTerm(readings.get(slot, slot))
+        case ArithmeticTerm(operator, operands):
+            return ArithmeticTerm(operator, tuple(_reading(one, readings) for one in operands))
+        case StepTerm(by, thresholds, values):
+            return StepTerm(_reading(by, readings), thresholds, values)
+        case ConstantTerm():
+            return term
+
+
+def same_size(policy: LoweredPolicy) -> bool:
+    """Say whether what a buy computes reads nothing that may change once more is known."""
+    sizes = [rule.size for rule in policy.rules if rule.action is Action.BUY]
+    bounds = [limit.bound for limit in policy.limits]
+    read = {
+        slot
+        for term in (*sizes, policy.buy_style.limit, *bounds)
+        if term is not None
+        for slot in slots_of_term(term)
+    }
+    return read.isdisjoint(_abstaining(policy))
 
 
 def theorem_holds(policy: LoweredPolicy, budget: Budget) -> Answer:
@@ -89,7 +198,9 @@ class Theorem:
             if slot.origin not in _VOTED:
                 self.completion.variable(slot)
         facts = [*self.before.terms.completed_by(self.after.terms, self._alike), *self._same_counts()]
-        with solver.supposing(*before, *self.completion.constraints, *facts, *self._same_tries()):
+        with solver.supposing(
+            *before, *self.completion.constraints, *facts, *_same_tries(self.before, self.after)
+        ):
             answer = solver.ask(some(self._broken.values()))
             if answer is Answer.POSSIBLE:
                 self._model = solver.model()
@@ -121,13 +232,6 @@ class Theorem:
             x, y = self.before.signal(index), self.after.signal(index)
             equal = [a == b for a, b in zip(x.values, y.values, strict=True)]
             yield implies(x.known_to_entries, every((y.known_to_entries, *equal)))
-
-    def _same_tries(self) -> Iterator[Formula]:
-        """The same entries were tried and would exit; none of which that is Unknown."""
-        for terms in (self.before, self.after):
-            yield from map(negation, terms.would_exit_unknown.values())
-        for index, bit in self.before.would_exit.items():
-            yield same(bit, self.after.would_exit[index])
 
     def _differs(self, index: int) -> Formula:
         """A buy can be made, and another rule is chosen once more is known, or it computes otherwise."""

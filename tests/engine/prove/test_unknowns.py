@@ -26,7 +26,7 @@ from engine.lowered import (
     SlotOrigin,
     StepTerm,
 )
-from engine.prove.unknowns import Theorem, check_unknowns, theorem_holds
+from engine.prove.unknowns import Theorem, check_unknowns, same_choice, same_size, theorem_holds
 from engine.prove.variant import variants_of
 from engine.units import Measure
 from tests.engine.evaluate.small import atom, fact, gate, policy, positive, rule, side_is, signal_slots, vote
@@ -69,6 +69,7 @@ def test_feeds_and_votes_that_abstain(selection: str) -> None:
     loaded = load_policy(text, "feeds.yaml").required()
     for lowered in {id(form): form for form in lower_all(loaded).values()}.values():
         assert theorem_holds(lowered, Budget()) is Answer.IMPOSSIBLE
+        assert same_choice(lowered, Budget())  # that much is clear without asking what the facts are
 
 
 def test_random_policies() -> None:
@@ -80,6 +81,7 @@ def test_random_policies() -> None:
         forms.append(next(iter(lower_all(loaded).values())))
     answers = [theorem_holds(form, Budget(question_limit=1_000_000)) for form in forms]
     assert Answer.POSSIBLE not in answers
+    assert sum(same_choice(form, Budget()) and same_size(form) for form in forms) > len(forms) // 2
     assert answers.count(Answer.IMPOSSIBLE) > len(answers) * 3 // 4
 
 
@@ -138,6 +140,7 @@ def test_refuted(small: LoweredPolicy) -> None:
             assert math.isnan(x) or x == y
     assert outcome(small, before) != outcome(small, after)
     assert outcome(small, before)[0] == 0  # the one rule buys
+    assert not (same_choice(small, Budget()) and same_size(small))
 
 
 def outcome(form: LoweredPolicy, values: list[float]) -> tuple[int, float]:
@@ -168,6 +171,7 @@ def test_gates_that_an_unknown_opens_at_random() -> None:
         snapshot = Snapshot(anything_unknown=True)
         theorem = Theorem(form, PolicyTerms(form, snapshot))
         if theorem.ask(Solver(Budget()), snapshot.constraints) is Answer.POSSIBLE:
+            assert not (same_choice(form, Budget()) and same_size(form))
             before, after = theorem.values()
             assert outcome(form, before)[0] in theorem.broken_by()
             assert outcome(form, before) != outcome(form, after)
