@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ from adapters.bootstrap.venues import open_broker, refuses_keys
 from adapters.extras import require
 from adapters.symbols.directory import NotServed
 from engine.errors import ConfigurationError, UnavailableError
+from engine.language.expression import duration_text
 from engine.language.policy import Policy
 
 if TYPE_CHECKING:
+    from adapters.bars.backfill import BackfilledBars
     from adapters.bars.fetching import Wanted
     from adapters.brokers.paper import PaperBroker
     from adapters.clock import WallClock
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 WARM_UP_SECONDS: Final = 30.0
 """So long the start waits for bars; what is not there by then is fetched while the agent runs."""
+_SILENT_SECONDS: Final = 1.5
+"""A person who waits longer than this wants to know for what."""
+_NAMED: Final = 6
 
 
 def plan_live(
@@ -41,8 +46,9 @@ def plan_live(
     agent_name: str | None = None,
     restart: bool = False,
     swap_unguarded: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> RunPlan:
-    """Wire an agent to the sources and the broker of the settings.
+    """Wire an agent to the sources and the broker of the settings; ``say`` is told what it waits for.
 
     Raises ConfigurationError, NotFoundError, UnavailableError or DataError, each saying what to do.
     """
@@ -78,7 +84,7 @@ def plan_live(
         broker, hints = _venue(undo, policy, settings, symbols, market, folder.venue, notes)
         bars = BackfilledBars(history.fetcher, calendar, clock, dict(_wanted(policy)))
         undo.callback(bars.close)
-        warm = bars.warm_up(WARM_UP_SECONDS)
+        notes += _warmed_up(bars, say)
         age_seconds = max(settings.quotes.of(kind).order_age_seconds for kind in AssetClass)
         agent = Agent(
             policy,
@@ -93,8 +99,6 @@ def plan_live(
         )
         undo.callback(agent.close)
         note_current(state_dir, name)
-        if not warm:
-            notes.append("not all bars are there yet: they are fetched while the agent runs")
         close = undo.pop_all().close
     traded = tuple(listing.symbol for listing in policy.traded)
     return RunPlan(
@@ -110,6 +114,21 @@ class _Today:
     calendar: Calendar
     router: QuoteRouter
     journal: JournalPort
+
+
+def _warmed_up(bars: BackfilledBars, say: Callable[[str], None]) -> Iterator[str]:
+    """Wait for the bars that the indicators need; yield what a person should know of those that lack."""
+    warm = bars.warm_up(_SILENT_SECONDS)
+    if not warm:
+        say(f"waiting for bars, for {WARM_UP_SECONDS:g} s at most")
+        warm = bars.warm_up(WARM_UP_SECONDS - _SILENT_SECONDS)
+    lacking: dict[str, list[str]] = {}
+    for (symbol, interval), trouble in bars.troubles().items():
+        lacking.setdefault(trouble, []).append(f"{symbol} {duration_text(interval)}")
+    for trouble, series in lacking.items():
+        yield f"not all bars of {_some(series)} could be had, and are asked for again: {trouble}"
+    if not warm and not lacking:
+        yield "not all bars are there yet: they are fetched while the agent runs"
 
 
 def _wanted(policy: Policy) -> Iterator[tuple[Wanted, int]]:
@@ -175,12 +194,27 @@ def _venue(
             notes.append(f"the list of assets is old, and could not be read: {error}")
         else:
             market.router.directory_changed()
-    for listing in policy.traded:
-        spelled = symbols.spelled(settings.broker.name, listing.symbol)
-        if isinstance(spelled, NotServed):
-            notes.append(f"{listing.symbol} is not traded at {settings.broker.name}: {spelled.reason}")
+    notes += _untraded(policy, settings.broker.name, symbols)
     hints = None if venue.listen is None else undo.enter_context(venue.listen(clock.wake))
     return venue.broker, hints
+
+
+def _untraded(policy: Policy, broker: str, symbols: SymbolStore) -> Iterator[str]:
+    """Yield what of the policy the broker does not trade; ConfigurationError where that is all of it."""
+    reasons = [
+        f"{listing.symbol} ({spelled.reason})"
+        for listing in policy.traded
+        if isinstance(spelled := symbols.spelled(broker, listing.symbol), NotServed)
+    ]
+    if reasons and len(reasons) == len(policy.traded):
+        raise ConfigurationError(f"{broker} trades nothing of policy {policy.name}: not {_some(reasons)}")
+    if reasons:
+        yield f"not traded at {broker}: {_some(reasons)}"
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(items[:_NAMED]) + more
 
 
 def _paper(

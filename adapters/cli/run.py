@@ -102,6 +102,7 @@ def command(
                 agent_name=agent,
                 restart=restart,
                 swap_unguarded=swap_unguarded,
+                say=lambda line: click.echo(line, err=True),
             )
         return plan_run(
             policy,
