@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, NotFoundError
 
 if TYPE_CHECKING:
     from adapters.bars.fetching import HistoryFetcher
@@ -70,7 +70,7 @@ def open_history(
         for name in dict.fromkeys(name for names in by_class.values() for name in names):
             try:
                 vendors.append(_open_bar_vendor(name, settings, state_dir, clock, closing))
-            except ConfigurationError as error:
+            except (ConfigurationError, NotFoundError) as error:
                 if sources:
                     raise
                 notes.append(f"{name} is not asked: {error}")
@@ -119,9 +119,12 @@ def _open_bar_vendor(
         )
     if name == "yahoo":
         from adapters.bars.yahoo import YahooBars
+        from adapters.bootstrap.quoting import certificate_of
         from adapters.vendors.yahoo import YahooClient
 
-        yahoo = YahooClient(state_dir / "yahoo", clock.now_utc_ms, proxy=given.url)
+        yahoo = YahooClient(
+            state_dir / "yahoo", clock.now_utc_ms, proxy=given.url, certificate=certificate_of(given)
+        )
         closing.callback(yahoo.close)
         return YahooBars(yahoo)
     if name.startswith(CCXT):

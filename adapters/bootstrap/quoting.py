@@ -14,7 +14,7 @@ from engine.errors import ConfigurationError, NotFoundError, UnavailableError
 if TYPE_CHECKING:
     from adapters.quotes.router import QuoteRouter
     from adapters.quotes.source import Source
-    from adapters.settings.model import Settings
+    from adapters.settings.model import Settings, SourceSettings
     from adapters.symbols.store import SymbolStore
     from adapters.vendors.alpaca import AlpacaAccess
     from engine.runtime.ports import Clock, QuoteSource
@@ -113,7 +113,7 @@ def _open_source(
 
         import_library()
         # Yahoo's library knows its addresses itself: another one is a proxy to them.
-        return YahooSource(state_dir / "yahoo", clock, proxy=given.url)
+        return YahooSource(state_dir / "yahoo", clock, proxy=given.url, certificate=certificate_of(given))
     if name.startswith(CCXT):
         from adapters.quotes.ccxt import CcxtSource
         from adapters.vendors.ccxt import ExchangeAccess, ExchangeClient
@@ -128,6 +128,16 @@ def _open_source(
     return HistorySource(
         open_bar_files(settings.history or str(state_dir / "history"), calendar), calendar, clock
     )
+
+
+def certificate_of(source: SourceSettings) -> Path | None:
+    """Return the file of authorities that a source is to trust; NotFoundError where it is not there."""
+    if source.certificate is None:
+        return None
+    path = Path(source.certificate).expanduser()
+    if not path.is_file():
+        raise NotFoundError(f"there is no certificate '{path}'")
+    return path
 
 
 def _streamed(

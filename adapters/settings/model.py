@@ -109,7 +109,8 @@ class SourceSettings:
     """One source.  ``url`` None is the vendor's own; ``batch`` is how many symbols one call may ask for.
 
     ``timeout_seconds`` bounds a call outside a pass of quotes, such as one for bars.  ``feed`` is the
-    vendor's name of a feed, None its usual one.
+    vendor's name of a feed, None its usual one; ``certificate`` a file of authorities to trust in the place
+    of the usual ones, which Yahoo's library alone can be given: of a proxy that reads along.
     """
 
     url: str | None = None
@@ -117,7 +118,11 @@ class SourceSettings:
     batch: int = 1
     feed: str | None = None
     timeout_seconds: int = 10
+    certificate: str | None = None
 
+
+TRUSTING: Final = ("yahoo",)
+"""The sources that may be given a certificate."""
 
 USUAL_SOURCES: Final[Mapping[str, SourceSettings]] = MappingProxyType(
     {

@@ -13,6 +13,7 @@ from adapters.settings.leaks import keys_in, masked
 from adapters.settings.model import (
     BROKERS,
     SOURCES,
+    TRUSTING,
     USUAL_SOURCES,
     VENDORS,
     BackoffSettings,
@@ -242,13 +243,17 @@ class _Reading:
                 self._unknown("source", name, None, VENDORS, entry.span)
                 continue
             usual = read.get(name, SourceSettings())
-            budget = entry["budget"]
+            budget, certificate = entry["budget"], entry["certificate"]
+            if certificate.present and name not in TRUSTING:
+                message = f"{name} cannot be given a certificate"
+                self._problem("certificate", message, certificate.span, f"only {', '.join(TRUSTING)} can")
             read[name] = SourceSettings(
                 self._address(entry["url"], usual.url),
                 tuple(_rate(scalar.text) for scalar in budget.scalars()) if budget.present else usual.budget,
                 entry["batch"].count(usual.batch),
                 entry["feed"].optional(usual.feed),
                 entry["timeout"].seconds(usual.timeout_seconds),
+                certificate.optional(usual.certificate),
             )
         return read
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final
 
 from adapters.settings.model import (
+    TRUSTING,
     USUAL_SOURCES,
     ClassQuotes,
     QuoteSettings,
@@ -115,6 +116,9 @@ def _source(name: str, source: SourceSettings) -> Iterator[str]:
     if source.feed is not None or name.startswith("alpaca"):
         feed = None if source.feed is None else _text(source.feed)
         yield _line("    ", "feed", feed, "of stock prices: iex, or sip where you subscribe", "iex")
+    if name in TRUSTING:
+        trusted = None if source.certificate is None else _text(source.certificate)
+        yield _line("    ", "certificate", trusted, "to trust: of a proxy that reads along", "proxy.pem")
     yield _line("    ", "timeout", duration_text(source.timeout_seconds), "of a call for bars or lists")
 
 

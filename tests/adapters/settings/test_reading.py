@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -90,13 +90,15 @@ def all_settings(draw: st.DrawFn) -> Settings:
         spans,
     )
     own = draw(st.dictionaries(exchanges, one.filter(lambda source: source.feed is None), max_size=2))
+    certificate = draw(st.none() | st.sampled_from(["proxy.pem", "~/my proxy/a # b.pem", "C:\\it's.pem"]))
+    yahoo = replace(USUAL_SOURCES["yahoo"], certificate=certificate)
     alpaca = draw(one.filter(lambda source: source.feed is not None))
     return Settings(
         draw(st.none() | st.sampled_from(["main", "null", "7", "a.b-c"])),
         draw(paths.filter(bool)),
         broker,
         quotes,
-        {**USUAL_SOURCES, "alpaca": alpaca, **own},
+        {**USUAL_SOURCES, "alpaca": alpaca, "yahoo": yahoo, **own},
         draw(st.none() | st.sampled_from(["~/bars", "C:\\bars", "a b # c", "it's"])),
         draw(spans),
         draw(spans),
@@ -329,6 +331,14 @@ def test_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read_settings(str(mine / "below"))
     with pytest.raises(UnavailableError, match="cannot be read"):
         read_settings(str(tmp_path))
+
+
+def test_a_certificate_is_for_those_who_can_be_given_one() -> None:
+    """Yahoo alone: who gives it to another would believe it in use."""
+    text = f"{HEAD}sources: {{yahoo: {{certificate: proxy.pem}}}}\n"
+    assert load_settings(text, "config.yaml").source("yahoo").certificate == "proxy.pem"
+    told = refused(f"{HEAD}sources: {{alpaca: {{certificate: proxy.pem}}}}\n")
+    assert "config.yaml:2:20" in told and "alpaca cannot be given a certificate" in told
 
 
 def test_the_page_names_all_that_may_be_set() -> None:
