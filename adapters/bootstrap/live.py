@@ -12,12 +12,13 @@ from adapters.bootstrap.agents import agent_folder, note_current, require_guarde
 from adapters.bootstrap.history import open_history
 from adapters.bootstrap.quoting import open_router
 from adapters.bootstrap.running import STARTING_CASH, RunPlan
-from adapters.bootstrap.venues import open_broker, refuses_keys
+from adapters.bootstrap.venues import OpenVenue, open_broker, refuses_keys
 from adapters.extras import require
 from adapters.symbols.directory import NotServed
 from engine.errors import ConfigurationError, UnavailableError
 from engine.language.expression import duration_text
 from engine.language.policy import Policy
+from engine.model import AssetClass
 
 if TYPE_CHECKING:
     from adapters.bars.backfill import BackfilledBars
@@ -58,7 +59,6 @@ def plan_live(
     from adapters.journal.store import open_journal
     from adapters.settings.model import DAY
     from adapters.symbols.store import FILE, SymbolStore
-    from engine.model import AssetClass
     from engine.runtime.cycle import Agent, AgentSettings, Ports
 
     require("pyarrow", "parquet")  # of the bars: without them no indicator is ever warm
@@ -136,7 +136,6 @@ def _wanted(policy: Policy) -> Iterator[tuple[Wanted, int]]:
     from adapters.bars.fetching import Wanted
     from adapters.symbols.inferred import calendar_of, infer_asset_class
     from engine.language.lower import lower
-    from engine.model import AssetClass
     from engine.runtime.desk import history_needed_seconds
     from engine.series import SELF, columns
 
@@ -181,7 +180,7 @@ def _venue(
     def own_ids() -> Iterator[str]:
         return (intent.order.client_id for intent in market.journal.intents())
 
-    pairs = [listing.symbol for listing in policy.traded]
+    pairs = [listing.symbol for listing in policy.traded if listing.asset_class == AssetClass.CRYPTO.value]
     venue = undo.enter_context(open_broker(settings, symbols, clock, pairs, own_ids))
     if venue.read_assets is not None and symbols.is_stale(settings.broker.name, clock.now_utc_ms()):
         try:
@@ -194,18 +193,20 @@ def _venue(
             notes.append(f"the list of assets is old, and could not be read: {error}")
         else:
             market.router.directory_changed()
-    notes += _untraded(policy, settings.broker.name, symbols)
+    notes += _untraded(policy, settings.broker.name, symbols, venue)
     hints = None if venue.listen is None else undo.enter_context(venue.listen(clock.wake))
     return venue.broker, hints
 
 
-def _untraded(policy: Policy, broker: str, symbols: SymbolStore) -> Iterator[str]:
+def _untraded(policy: Policy, broker: str, symbols: SymbolStore, venue: OpenVenue) -> Iterator[str]:
     """Yield what of the policy the broker does not trade; ConfigurationError where that is all of it."""
-    reasons = [
-        f"{listing.symbol} ({spelled.reason})"
-        for listing in policy.traded
-        if isinstance(spelled := symbols.spelled(broker, listing.symbol), NotServed)
-    ]
+    reasons: list[str] = []
+    for symbol in (listing.symbol for listing in policy.traded):
+        spelled = symbols.spelled(broker, symbol)
+        if isinstance(spelled, NotServed):
+            reasons.append(f"{symbol} ({spelled.reason})")
+        elif venue.read_assets is None and venue.broker.instrument(symbol) is None:
+            reasons.append(f"{symbol} ({broker} has no market for it that is open)")
     if reasons and len(reasons) == len(policy.traded):
         raise ConfigurationError(f"{broker} trades nothing of policy {policy.name}: not {_some(reasons)}")
     if reasons:
@@ -223,7 +224,6 @@ def _paper(
     """Return the paper venue at the quotes of today, in the steps that Alpaca has where it was asked once."""
     from adapters.brokers.paper import PaperBroker
     from adapters.symbols.inferred import infer_instrument
-    from engine.model import AssetClass
     from engine.verbs.fill import FillModel
 
     instruments: dict[str, Instrument] = {

@@ -16,6 +16,7 @@ from adapters.cli.run import Stop, StoppedAtOnce
 from adapters.clock import WallClock
 from adapters.extras import require
 from adapters.symbols.directory import Spelled
+from adapters.symbols.inferred import ALWAYS_OPEN
 from adapters.symbols.registry import Registry
 from engine.errors import NotFoundError
 from engine.model import AssetClass, Bar
@@ -32,6 +33,7 @@ _MINUTE_MS: Final = 60_000
 _ALSO: Final = ("AAVE-USD", "SHIB-USD", "USDT-USD", "BRK.B")
 """Served beside what the policy trades: odd symbols, to be looked at."""
 
+_EXCHANGE: Final = "ccxt:binanceus"
 _NOT_AT_ALPACA: Final = frozenset({"ADA-USD"})
 """The real one does not list it either."""
 
@@ -259,6 +261,98 @@ def _board(source: str, variable: str, make: Callable[[int, str], QuoteStub]) ->
     return opened
 
 
+def _exchange(
+    wishes: _Wishes,
+    symbols: Sequence[str],
+    market: StubMarket,
+    calendar: ExchangeCalendars,
+    clock: WallClock,
+) -> _Served:
+    """Open an exchange of coins: Binance's interface, a fee of 0.1 % out of what a trade brings."""
+    from adapters.quotes.simulated import simulated_instrument
+    from adapters.stubs.exchange import KEY, PAIRS, SECRET, ExchangeStub, Pair
+
+    registry = Registry()
+    known = {pair.name: pair for pair in PAIRS}
+    names: dict[str, str] = {}
+    for symbol in symbols:
+        text = _spelled(registry, _EXCHANGE, symbol)
+        base, _, money = (text or "").partition("/")
+        if money == "USD":
+            tick = Decimal(simulated_instrument(symbol, wishes.seed).price_step)
+            pair = known.setdefault(base + money, Pair(base, tick=tick))
+            names[pair.name] = symbol
+    stub = ExchangeStub(
+        port=wishes.port,
+        pairs=[known[name] for name in names],
+        balances={"USD": wishes.cash},
+        fee_rate=Decimal("0.001"),
+        now_ms=clock.now_utc_ms,
+    )
+    stub.plan = wishes.plan
+
+    def history(name: str, interval_seconds: int, start_ms: int, end_ms: int) -> Sequence[Bar]:
+        return market.bars(names[name], interval_seconds, start_ms, end_ms, untraded=True)
+
+    stub.history = history
+    by_symbol = {symbol: known[name] for name, symbol in names.items()}
+
+    def quote(tick: Tick) -> None:
+        pair = by_symbol.get(tick.symbol)
+        if pair is not None:
+            bid = tick.bid.quantize(pair.tick)
+            stub.set_quote(pair.name, bid, max(bid + pair.tick, tick.ask.quantize(pair.tick)))
+
+    broker = f"broker: {{name: '{_EXCHANGE}', url: {stub.url}, fee: 0.1%}}\n"
+    return _Served(
+        {"url": stub.url},
+        {"CCXT_BINANCEUS_KEY": KEY, "CCXT_BINANCEUS_SECRET": SECRET},
+        broker + _only(_EXCHANGE, stub.url),
+        quote,
+        stub.close,
+    )
+
+
+def _yahoo(
+    wishes: _Wishes,
+    symbols: Sequence[str],
+    market: StubMarket,
+    calendar: ExchangeCalendars,
+    clock: WallClock,
+) -> _Served:
+    from adapters.stubs.yahoo import YahooStub
+
+    registry = Registry()
+    spelled = {symbol: _spelled(registry, "yahoo", symbol) for symbol in symbols}
+    known = {text: symbol for symbol, text in spelled.items() if text is not None}
+    stub = YahooStub(port=wishes.port)
+    stub.plan = wishes.plan
+
+    def history(text: str, interval: str, start_ms: int, end_ms: int) -> tuple[str, Sequence[Bar]] | None:
+        from adapters.bars.reading import interval_seconds_of
+
+        symbol, seconds = known.get(text), interval_seconds_of(interval)
+        if symbol is None or not seconds:
+            return None
+        zone = "UTC" if market.calendar(symbol) == ALWAYS_OPEN else "America/New_York"
+        return zone, market.bars(symbol, seconds, start_ms, end_ms, untraded=True)
+
+    stub.history = history
+
+    def quote(tick: Tick) -> None:
+        text = spelled.get(tick.symbol)
+        if text is not None:
+            stub.set_price(text, tick.bid, tick.at_ms)
+
+    return _Served(
+        {"url": stub.proxy_url},
+        {},
+        _only("yahoo", stub.proxy_url, f", certificate: '{stub.certificate}'"),
+        quote,
+        stub.close,
+    )
+
+
 def _finnhub(port: int, key: str) -> QuoteStub:
     from adapters.stubs.finnhub import FinnhubStub
 
@@ -273,8 +367,10 @@ def _twelvedata(port: int, key: str) -> QuoteStub:
 
 STUBS: Final[Mapping[str, _Stub]] = {
     "alpaca": _Stub("Alpaca: an account, orders, quotes, bars and streams.", _alpaca),
+    "exchange": _Stub("Binance US through ccxt: an account, orders, quotes and bars.", _exchange),
     "finnhub": _Stub("Finnhub: quotes.", _board("finnhub", "FINNHUB_API_KEY", _finnhub)),
     "twelvedata": _Stub("Twelve Data: quotes.", _board("twelvedata", "TWELVEDATA_API_KEY", _twelvedata)),
+    "yahoo": _Stub("Yahoo: quotes and bars, behind a proxy with a certificate of its own.", _yahoo),
 }
 """Every stub by name."""
 
@@ -284,10 +380,10 @@ def _spelled(registry: Registry, source: str, symbol: str) -> str | None:
     return found.text if isinstance(found, Spelled) else None
 
 
-def _only(source: str, url: str) -> str:
+def _only(source: str, url: str, more: str = "") -> str:
     """Return the settings under which one source is asked, and no other."""
-    classes = ", ".join(f"{one.value}: {{sources: [{source}]}}" for one in AssetClass)
-    return f"quotes: {{{classes}}}\nsources: {{{source}: {{url: {url}}}}}\n"
+    classes = ", ".join(f"{one.value}: {{sources: ['{source}']}}" for one in AssetClass)
+    return f"quotes: {{{classes}}}\nsources: {{'{source}': {{url: {url}{more}}}}}\n"
 
 
 # --- what is told ------------------------------------------------------------------------------
@@ -321,7 +417,10 @@ def _lines(name: str, served: _Served, settings: str) -> Iterator[str]:
     yield from rows("stub", [f"{name}   on this machine only, until Ctrl-C"])
     yield from rows("at", laid_out([*served.addresses.items()]))
     yield ""
-    yield "To point an agent at it, in its environment:"
-    yield from (f"  export {variable}={value}" for variable, value in served.environment.items())
-    yield "and in its settings (TRADECTL_CONFIG, or --config FILE):"
+    if served.environment:
+        yield "To point an agent at it, in its environment:"
+        yield from (f"  export {variable}={value}" for variable, value in served.environment.items())
+        yield "and in its settings (TRADECTL_CONFIG, or --config FILE):"
+    else:
+        yield "To point an agent at it, in its settings (TRADECTL_CONFIG, or --config FILE):"
     yield from (f"  {line}" for line in settings.splitlines())

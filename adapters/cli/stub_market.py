@@ -51,8 +51,14 @@ class StubMarket:
         now_ms = self._clock.now_utc_ms()
         return [tick for symbol in self._instruments if (tick := self._tick(symbol, now_ms)) is not None]
 
-    def bars(self, symbol: str, interval_seconds: int, start_ms: int, end_ms: int) -> Sequence[Bar]:
-        """Return the closed bars with trades that open within [start, end], ascending.
+    def calendar(self, symbol: str) -> str:
+        """Return the calendar that a symbol trades by."""
+        return self._instruments[symbol].calendar
+
+    def bars(
+        self, symbol: str, interval_seconds: int, start_ms: int, end_ms: int, *, untraded: bool = False
+    ) -> Sequence[Bar]:
+        """Return the closed bars with trades that open within [start, end], ascending; or all of them.
 
         Bars of a day of stocks open at midnight in New York, as Alpaca's do.
         """
@@ -64,7 +70,7 @@ class StubMarket:
         bars = self._market.closed(symbol, interval_seconds, start_ms - slack_ms - 1, until_ms)
         if slack_ms and instrument.calendar != ALWAYS_OPEN:
             bars = [replace(bar, open_time_ms=_midnight_ms(bar.open_time_ms)) for bar in bars]
-        return [bar for bar in bars if bar.traded and start_ms <= bar.open_time_ms <= end_ms]
+        return [bar for bar in bars if (bar.traded or untraded) and start_ms <= bar.open_time_ms <= end_ms]
 
     def _tick(self, symbol: str, now_ms: int) -> Tick | None:
         if symbol.startswith(("USDT-", "USDC-")):

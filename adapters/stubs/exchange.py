@@ -25,6 +25,7 @@ from aiohttp import web
 
 from adapters.stubs.faults import FaultPlan, Handler, NoFaults, fault_middleware
 from adapters.stubs.serving import LoopbackServer
+from engine.model import Bar
 
 KEY: Final = "stub-exchange-key"
 SECRET: Final = "stub-exchange-secret"
@@ -35,6 +36,14 @@ _UNIT: Final = Decimal("0.00000001")
 _MOST_ROWS: Final = 1000
 _AHEAD_MS: Final = 1000  # how far in the future a request may be stamped
 _DEFAULT_WINDOW_MS: Final = 5000
+_MINUTES: Final = (1, 3, 5, 15, 30)
+_HOURS: Final = (1, 2, 4, 6, 8, 12)
+_INTERVALS: Final = (
+    {f"{count}m": count * 60 for count in _MINUTES}
+    | {f"{count}h": count * 3600 for count in _HOURS}
+    | {"1d": 86_400}
+)
+"""Seconds of the klines of a ``history``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +164,11 @@ class ExchangeStub:
 
     ``plan`` may be exchanged at any time; ``requests`` is every request in its order, faulty or not.
     ``edits`` are functions by path (such as ``openOrders``) through which answers pass before they are sent:
-    to say what this exchange never says.
+    to say what this exchange never says.  ``history`` has the klines of markets whose bars were not set: by
+    market, seconds of the interval, first and last opening time.
     """
+
+    history: Callable[[str, int, int, int], Sequence[Bar]] | None = None
 
     def __init__(
         self,
@@ -404,13 +416,32 @@ class ExchangeStub:
         name = self._pair(parameters).name
         start, end = _whole(parameters, "startTime", 0), _whole(parameters, "endTime", None)
         limit = min(_whole(parameters, "limit", 500) or 500, _MOST_ROWS)
+        interval = parameters.get("interval", "")
+        stored = self._bars.get((name, interval))
+        if stored is None:
+            stored = self._told(name, interval, start or 0, end, limit)
         rows = [
             row
-            for row in self._bars.get((name, parameters.get("interval", "")), ())
+            for row in stored
             if isinstance(row[0], int) and row[0] >= (start or 0) and (end is None or row[0] <= end)
         ]
         rows = rows[:limit] if "startTime" in parameters else rows[-limit:]
         return [[row[0], *(str(number) for number in row[1:])] for row in rows]
+
+    def _told(
+        self, name: str, interval: str, start_ms: int, end_ms: int | None, limit: int
+    ) -> Sequence[Sequence[object]]:
+        """Return the rows that the history has, no further than a page goes."""
+        step_ms = _INTERVALS.get(interval, 0) * 1000
+        if self.history is None or not step_ms:
+            return ()
+        last_ms = self._now_ms() if end_ms is None else end_ms
+        if start_ms:
+            last_ms = min(last_ms, start_ms + limit * step_ms)
+        else:
+            start_ms = last_ms - limit * step_ms
+        bars = self.history(name, step_ms // 1000, start_ms, last_ms)
+        return [(bar.open_time_ms, bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars]
 
     # Orders.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 import struct
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -34,8 +34,11 @@ class YahooStub(QuoteStub):
     """Yahoo's charts.  ``crumbs_refused`` answers every request for a crumb with 429, as Yahoo likes to do.
 
     ``charts_refused`` is the status (401, 403) that every chart is answered with, as where cookies are bad.
-    ``currencies`` are those of symbols that are not in US dollars.
+    ``currencies`` are those of symbols that are not in US dollars.  ``history`` has the bars of symbols whose
+    own were not set: by symbol, interval in Yahoo's words, first and last opening time; with their time zone.
     """
+
+    history: Callable[[str, str, int, int], tuple[str, Sequence[Bar]] | None] | None = None
 
     crumbs_refused = False
     charts_refused: int | None = None
@@ -106,6 +109,9 @@ class YahooStub(QuoteStub):
             )
         symbol, query = request.match_info["symbol"], request.query
         stored = self._bars.get((symbol, query.get("interval", "")))
+        if stored is None and self.history is not None and "period1" in query:
+            first_ms, last_ms = int(query["period1"]) * 1000, int(query["period2"]) * 1000 - 1
+            stored = self.history(symbol, query.get("interval", ""), first_ms, last_ms)
         if stored is not None and "period1" in query:
             zone, bars = stored
             start_ms, end_ms = int(query["period1"]) * 1000, int(query["period2"]) * 1000

@@ -38,7 +38,6 @@ sources:
   ccxt:binanceus: {{url: "{url}", timeout: 1s}}
 """
 COMMANDS: Final = {
-    "run": ["run", "--cycles", "2"],
     "quote": ["quote", "BTC-USD", "ETH-USD"],
     "fetch-history": [
         "fetch-history",
@@ -81,16 +80,26 @@ def configured(folder: Path, url: str, sources: str = "alpaca") -> str:
     return str(path)
 
 
+def test_an_agent_ends_and_says_why(tmp_path: Path, keys: None, nowhere: str) -> None:
+    """A process that cannot begin: exit code 5, a sentence, no traceback, no key; and it does not last."""
+    process = start("run", "--cycles", "2", "-c", configured(tmp_path, nowhere))
+    printed, told = process.communicate(timeout=LONGEST_SECONDS)
+    ended_well(process.returncode, printed + told)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_ends_and_says_why(tmp_path: Path, keys: None, nowhere: str, command: str) -> None:
-    """Exit code 5, a sentence, no traceback, no key; and it does not last."""
-    process = start(*COMMANDS[command], "-c", configured(tmp_path, nowhere))
-    printed, told = process.communicate(timeout=LONGEST_SECONDS)
-    both = printed + told
-    assert process.returncode == ExitCode.UNAVAILABLE, both
-    assert any(words in both for words in ("refuses connections", "no whole answer within", "no answer "))
-    assert "Traceback" not in both and "internal error" not in both
-    assert KEY_ID not in both and SECRET not in both
+    """The same of what asks but once."""
+    result = tradectl(*COMMANDS[command], "-c", configured(tmp_path, nowhere))
+    ended_well(result.exit_code, result.output)
+
+
+def ended_well(code: int, output: str) -> None:
+    """Exit code 5, a sentence, no traceback, no key."""
+    assert code == ExitCode.UNAVAILABLE, output
+    assert any(words in output for words in ("refuses connections", "no whole answer within", "no answer "))
+    assert "Traceback" not in output and "internal error" not in output
+    assert KEY_ID not in output and SECRET not in output
 
 
 @pytest.mark.parametrize("source", ["finnhub", "twelvedata", "yahoo", "ccxt:binanceus"])
@@ -102,27 +111,27 @@ def test_every_source_of_quotes(tmp_path: Path, keys: None, nowhere: str, source
     assert OTHER not in result.output
 
 
-@pytest.mark.parametrize("command", ["run", "quote", "doctor"])
-def test_a_name_that_is_not_found(tmp_path: Path, keys: None, command: str) -> None:
-    """Where names are not resolved, as without a network: the same, and the name server is not waited for."""
-    process = start(*COMMANDS[command], "-c", configured(tmp_path, ""), preamble=_NO_NAMES)
-    printed, told = process.communicate(timeout=LONGEST_SECONDS)
-    assert process.returncode == ExitCode.UNAVAILABLE, printed + told
-    assert "cannot be resolved" in printed + told
-    assert "Traceback" not in printed + told
+@pytest.fixture
+def no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no name be resolved, as without a network."""
+
+    def unresolved(*_arguments: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
 
 
-_NO_NAMES: Final = """
-import socket
-def unresolved(host, *arguments, **options):
-    raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-socket.getaddrinfo = unresolved
-"""
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_name_that_is_not_found(tmp_path: Path, keys: None, no_names: None, command: str) -> None:
+    """The vendors' own addresses, and nobody who knows where they are."""
+    result = tradectl(*COMMANDS[command], "-c", configured(tmp_path, ""))
+    assert result.exit_code == ExitCode.UNAVAILABLE, result.output
+    assert "cannot be resolved" in result.output
+    assert "Traceback" not in result.output
 
 
-def test_settings_are_written_without_a_network(tmp_path: Path) -> None:
+def test_settings_are_written_without_a_network(tmp_path: Path, no_names: None) -> None:
     """The first command of a new user asks nobody."""
-    process = start("init", "--broker", "alpaca", "--path", str(tmp_path / "config.yaml"), preamble=_NO_NAMES)
-    printed, told = process.communicate(timeout=LONGEST_SECONDS)
-    assert process.returncode == ExitCode.OK, told
-    assert "APCA_API_KEY_ID" in printed
+    result = tradectl("init", "--broker", "alpaca", "--path", str(tmp_path / "config.yaml"))
+    assert result.exit_code == ExitCode.OK, result.output
+    assert "APCA_API_KEY_ID" in result.output

@@ -34,13 +34,10 @@ def run_quick(cycles: int, *arguments: str) -> Result:
     return result
 
 
-def start(*arguments: str, preamble: str = "") -> subprocess.Popen[str]:
-    """Start a command in a process of its own, its output to be read line by line.
-
-    ``preamble`` is what runs in it first.
-    """
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Start a command in a process of its own, its output to be read line by line."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"{preamble}\nfrom adapters.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from adapters.cli import main; main()", *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
