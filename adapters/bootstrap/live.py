@@ -12,7 +12,14 @@ from adapters.bootstrap.agents import agent_folder, note_current, require_guarde
 from adapters.bootstrap.history import open_history
 from adapters.bootstrap.quoting import open_router
 from adapters.bootstrap.running import STARTING_CASH, RunPlan
-from adapters.bootstrap.venues import OpenVenue, open_broker, refuses_keys
+from adapters.bootstrap.venues import (
+    GREATEST_SKEW_MS,
+    OpenVenue,
+    open_broker,
+    refuses_keys,
+    skew_ms,
+    told_skew,
+)
 from adapters.extras import require
 from adapters.symbols.directory import NotServed
 from engine.errors import ConfigurationError, UnavailableError
@@ -194,8 +201,21 @@ def _venue(
         else:
             market.router.directory_changed()
     notes += _untraded(policy, settings.broker.name, symbols, venue)
+    notes += _skewed(venue.broker, clock)
     hints = None if venue.listen is None else undo.enter_context(venue.listen(clock.wake))
     return venue.broker, hints
+
+
+def _skewed(broker: Broker, clock: WallClock) -> Iterator[str]:
+    """Yield what there is to say of our clock: by a wrong one, all quotes are too old or of the future."""
+    asked_ms = clock.now_utc_ms()
+    try:
+        told = broker.clock()
+    except UnavailableError:
+        return  # the agent's own start says so
+    skew = skew_ms(told, asked_ms, clock.now_utc_ms())
+    if abs(skew) > GREATEST_SKEW_MS:
+        yield f"the clocks differ, and quotes may be taken for none: {told_skew(skew)}; set it (NTP)"
 
 
 def _untraded(policy: Policy, broker: str, symbols: SymbolStore, venue: OpenVenue) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from engine.errors import ConfigurationError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from adapters.settings.model import Settings
     from adapters.symbols.assets import Asset
     from adapters.symbols.store import SymbolStore
-    from engine.runtime.ports import Broker, Clock
+    from engine.runtime.ports import Broker, Clock, VenueClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,22 @@ class OpenVenue:
     broker: Broker
     read_assets: Callable[[], Sequence[Asset]] | None = None
     listen: Callable[[Callable[[], None]], AlpacaHints] | None = None
+
+
+GREATEST_SKEW_MS: Final = 2_000
+"""A clock that is further away makes quotes look older or newer than they are."""
+
+
+def skew_ms(clock: VenueClock, asked_ms: int, answered_ms: int) -> int:
+    """Return how far the venue's clock is ahead of ours at least: it was read between the two instants."""
+    early, late = clock.now_ms - answered_ms, clock.now_ms - asked_ms
+    return 0 if early <= 0 <= late else min(early, late, key=abs)
+
+
+def told_skew(skew_ms: int) -> str:
+    """Return a skew in words."""
+    side = "behind" if skew_ms > 0 else "ahead of"
+    return f"this machine's is at least {abs(skew_ms) / 1000:.1f} s {side} the venue's"
 
 
 def refused_status(error: BaseException | None) -> int | None:

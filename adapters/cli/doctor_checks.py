@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from adapters.bootstrap.venues import GREATEST_SKEW_MS, skew_ms, told_skew
 from adapters.settings.keys import FoundKey, MissingKey
 from adapters.settings.model import Rate, Settings
 from adapters.symbols.directory import NotServed, Spelled
@@ -15,7 +16,6 @@ from engine.language.policy import Policy
 from engine.model import AssetClass
 from engine.runtime.ports import VenueClock
 
-GREATEST_SKEW_MS: Final = 2_000
 _PER_SYMBOL: Final = frozenset({"twelvedata"})
 """Sources that count the symbols of a call, not the calls."""
 _NAMED: Final = 6
@@ -135,12 +135,10 @@ def venue_checks(facts: MarketFacts) -> Iterator[Check]:
 
 def _skew(clock: VenueClock, asked_ms: int, answered_ms: int) -> Check:
     """Compare clocks: the venue's was read at some moment between question and answer."""
-    early, late = clock.now_ms - answered_ms, clock.now_ms - asked_ms
-    skew_ms = 0 if early <= 0 <= late else min(early, late, key=abs)
-    text = f"{abs(skew_ms) / 1000:.1f} s {'behind' if skew_ms > 0 else 'ahead of'} the venue's"
-    if abs(skew_ms) > GREATEST_SKEW_MS:
+    skew = skew_ms(clock, asked_ms, answered_ms)
+    if abs(skew) > GREATEST_SKEW_MS:
         cure = "set the machine's clock (NTP); quotes would be taken for older or newer than they are"
-        return Check("venue clock", "warn", f"this machine's is at least {text}", cure)
+        return Check("venue clock", "warn", told_skew(skew), cure)
     return Check("venue clock", "ok", "agrees with ours")
 
 

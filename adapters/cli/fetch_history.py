@@ -19,6 +19,7 @@ from adapters.cli.figures import instant, iso, rows
 from adapters.cli.instants import parse_instant
 from adapters.cli.output import ExitCode, Output, common_options
 from adapters.cli.progress import ProgressBar
+from adapters.cli.symbols import parse_symbols
 
 if TYPE_CHECKING:
     from adapters.bars.fetching import Filled, Gap, Wanted
@@ -117,9 +118,9 @@ def command(
         now_ms=clock.now_utc_ms(),
         stale_after_days=max(1, settings.refresh_symbols_seconds // DAY),
     )
-    names = [listing.symbol for listing in policy.universe] if policy else [name.upper() for name in symbols]
+    names = [listing.symbol for listing in policy.universe] if policy else list(parse_symbols(symbols))
     seconds = _seconds(interval, policy.bars_seconds if policy else None)
-    wanted = _wanted(dict.fromkeys(names), registry.registry, seconds, adjustment)
+    wanted = _wanted(names, registry.registry, seconds, adjustment)
     start_ms = _instant(start, "--from")
     end_ms = clock.now_utc_ms() if end is None else _instant(end, "--to")
     if start_ms >= min(end_ms, clock.now_utc_ms()):

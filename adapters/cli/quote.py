@@ -14,6 +14,7 @@ from adapters.bootstrap.quoting import OpenQuotes, open_market_router, open_rout
 from adapters.cli.configured import config_option
 from adapters.cli.figures import instant, iso, laid_out, rows, span
 from adapters.cli.output import ExitCode, Output, common_options
+from adapters.cli.symbols import parse_symbols
 from adapters.symbols.inferred import calendar_of, infer_asset_class, infer_instrument
 from engine.model import NoQuote, Quote, QuoteKind
 from engine.units import PRICE_SCALE, unscaled
@@ -48,7 +49,7 @@ def command(
     The exit code is 0 where each symbol has a price to trade on, 1 where one has none, 5 where no source
     could be reached.
     """
-    asked = tuple(dict.fromkeys(symbol.upper() for symbol in symbols))
+    asked = parse_symbols(symbols)
     with _opened(quotes, config, output.state_dir, asked, seed) as market:
         # The router's own settings bound the pass; this only says that nobody else does.
         deadline_ms = market.clock.now_utc_ms() + 60_000

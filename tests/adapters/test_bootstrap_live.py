@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import time_ns
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -20,7 +21,7 @@ from adapters.clock import WallClock
 from adapters.settings.model import BrokerSettings, ClassQuotes, QuoteSettings, Settings, SourceSettings
 from adapters.stubs.alpaca import AlpacaStub
 from adapters.stubs.faults import Fault, Kind
-from engine.errors import ConfigurationError
+from engine.errors import ConfigurationError, UnavailableError
 from engine.language.load import load_policy
 from engine.language.policy import Policy
 from engine.model import Bar
@@ -237,6 +238,27 @@ def test_restart_sets_nothing_aside_where_the_settings_cannot_be_used(
         pass
     assert journal.is_file()
     assert [path.name for path in journal.parents[1].iterdir()] == [journal.parent.name]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(-30, "30.0 s ahead of"), (0, ""), (45, "45.0 s behind")])
+def test_a_clock_that_is_wrong_is_told(served: Served, seconds: int, words: str) -> None:
+    """By a wrong clock every quote is of the past or the future, and nothing would say why none is used."""
+    skewed = WallClock(wall_ns=lambda: time_ns() + seconds * 10**9)
+    with AlpacaStub(clock=skewed, key_id=KEY_ID, secret=SECRET) as stub:
+        elsewhere = Served(stub, served.folder)
+        with elsewhere.planned(policy()) as plan:
+            told = [note for note in plan.notes if "the clocks differ" in note]
+    assert len(told) == bool(words)
+    assert words in "".join(told)
+
+
+def test_one_agent_of_a_name(served: Served) -> None:
+    """A second one under the same name is refused, also one that would set the first aside."""
+    with served.planned(policy()) as plan:
+        for restart in (False, True):
+            with pytest.raises(UnavailableError, match="in use"), served.planned(policy(), restart=restart):
+                pass
+        assert plan.folder.journal.is_file()
 
 
 # --- what it does -----------------------------------------------------------------------------
