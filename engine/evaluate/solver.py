@@ -155,6 +155,24 @@ def value_of(variable: Any, value: bool | int | Fraction) -> Any:  # noqa: ANN40
     return z3.IntVal(int(value)) if z3.is_int(variable) else as_real(Fraction(value))
 
 
+class Join(Enum):
+    """How a formula is made of others."""
+
+    AND = "and"
+    OR = "or"
+    NOT = "not"
+    NONE = "by itself"
+
+
+def shape_of(formula: Formula) -> tuple[Join, list[Formula]]:
+    """Return how a formula is made, and of which."""
+    join = _JOINS.get(formula.decl().kind(), Join.NONE)
+    return join, [] if join is Join.NONE else formula.children()
+
+
+_JOINS: Final = {z3.Z3_OP_AND: Join.AND, z3.Z3_OP_OR: Join.OR, z3.Z3_OP_NOT: Join.NOT}
+
+
 class Mentions:
     """Finds which of some variables a formula mentions; what was looked through once is not again."""
 
@@ -242,16 +260,16 @@ class Model:
         return literal(found) or Fraction(0)
 
 
-def _newer() -> Any:  # noqa: ANN401 - z3's own
+def _newer(context: Any) -> Any:  # noqa: ANN401 - z3's own
     """Return a solver with z3's newer arithmetic: quick at most questions, and it knows products."""
-    solver = z3.Solver()
+    solver = z3.Solver(ctx=context)
     solver.set("random_seed", 0)
     return solver
 
 
-def _simplex() -> Any:  # noqa: ANN401 - z3's own
+def _simplex(context: Any) -> Any:  # noqa: ANN401 - z3's own
     """Return one with the older arithmetic: quick where mixtures of numbers hold the newer up."""
-    solver = z3.SimpleSolver()
+    solver = z3.SimpleSolver(ctx=context)
     solver.set("random_seed", 0)
     solver.set("arith.solver", 2)
     solver.set("arith.branch_cut_ratio", 1000)  # cuts have ever longer coefficients
@@ -260,6 +278,7 @@ def _simplex() -> Any:  # noqa: ANN401 - z3's own
 
 def _add(solver: Any, formula: Formula) -> None:  # noqa: ANN401 - z3's own
     """Assert a formula as ``solver.add`` does, without asking for its sort: they are many."""
+    assert formula.ctx is solver.ctx, "of another proof: z3 would write over its memory"
     z3.Z3_solver_assert(formula.ctx_ref(), solver.solver, formula.as_ast())
 
 
@@ -293,7 +312,8 @@ class Solver:
         """Begin with what always holds."""
         self.budget = budget
         self._asserted: list[list[Formula]] = [[]]  # by level, for the one that most questions never need
-        self._solvers = [_simplex()]
+        self._context = z3.main_ctx()  # what comes later goes there, too, whatever was begun anew meanwhile
+        self._solvers = [_simplex(self._context)]
         self._answering = self._solvers[0]
         self._named: list[dict[int, tuple[Formula, Formula]]] = [{}]  # by level: formula's id, its name
         self._core: list[Formula] = []
@@ -303,7 +323,7 @@ class Solver:
         """Assert."""
         for formula in formulas:
             if formula is not True:
-                self._assert(z3.BoolVal(formula) if isinstance(formula, bool) else formula)
+                self._assert(z3.BoolVal(formula, self._context) if isinstance(formula, bool) else formula)
 
     def _assert(self, formula: Formula) -> None:
         self._asserted[-1].append(formula)
@@ -318,7 +338,7 @@ class Solver:
             return
         yield self._solvers[0]
         if len(self._solvers) == 1:
-            other = _newer()
+            other = _newer(self._context)
             for number, formulas in enumerate(self._asserted):
                 if number:
                     other.push()
@@ -389,7 +409,7 @@ class Solver:
                 return level[identity][1]
         name = formula
         if not (z3.is_const(formula) or (z3.is_not(formula) and z3.is_const(formula.arg(0)))):
-            name = z3.FreshBool("asked")
+            name = z3.FreshBool("asked", self._context)
             self._assert(z3.Implies(name, formula))
         self._named[-1][identity] = (formula, name)  # keeps the formula, and so its id, alive
         return name
@@ -402,15 +422,18 @@ class Solver:
         """Return formulas of the last question that were impossible together: not always the fewest."""
         return self._core
 
-    def least_core(self, formulas: Sequence[Formula]) -> list[Formula] | None:
+    def least_core(self, formulas: Sequence[Formula], most: int | None = None) -> list[Formula] | None:
         """Return formulas, none of which can be left out, that are impossible together; None if undecided.
 
         Of formulas that could be left out, later ones go first.  One of which it is not soon clear stays.
+        If more than ``most`` are left by the first question, they are what is returned.
         """
         if self.ask(*formulas) is not Answer.IMPOSSIBLE:
             return None
         found = {_identity(formula) for formula in self._core}
         kept = [formula for formula in formulas if _identity(formula) in found]
+        if most is not None and len(kept) > most:
+            return kept
         for formula in reversed(list(kept)):
             rest = [other for other in kept if other is not formula]
             if len(rest) < len(kept) and self._ask(rest, _SHARES[:1]) is Answer.IMPOSSIBLE:

@@ -191,7 +191,8 @@ def test_merging_is_what_a_dictionary_would_do(
     store = HistoryStore(tmp_path_factory.mktemp("history"))
     model: dict[int, tuple[Origin, Bar]] = {}
     for turn, (origin, numbers) in enumerate(steps):
-        bars = [_bar(number, 100 + turn + number % 3) for number in sorted(numbers)]
+        # No further apart than prices of one scale are.
+        bars = [_bar(number, 100 + (turn + number % 3) / 4) for number in sorted(numbers)]
         _store(store, origin, bars)
         for bar in bars:
             held = model.get(bar.open_time_ms)

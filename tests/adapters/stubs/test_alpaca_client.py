@@ -336,6 +336,8 @@ def test_a_bad_key_never_listens(stub: AlpacaStub, kind: str, caplog: pytest.Log
         stream.subscribe_quotes(heard.handler, "BTC/USD")
     told = threading.Event()
     handler = _Signal(told, "auth")
+    for name in ("alpaca.trading.stream", "alpaca.data.live.websocket"):
+        caplog.set_level(logging.WARNING, name)  # our own streams silence the library for the whole process
     logging.getLogger("alpaca").addHandler(handler)
     try:
         with running(stub, stream):
