@@ -161,9 +161,9 @@ class BackfilledBars:
 
         For the start of an agent: its first cycles would find indicators cold.
         """
-        for series in self._series.values():
-            self._ask(series)
-        with self._changed:
+        with self._changed:  # none begins before all are waiting: each has its turn
+            for series in self._series.values():
+                self._ask(series)
             return self._changed.wait_for(lambda: not self._queue and not self._working, seconds)
 
     def close(self, seconds: float = 5.0) -> None:
