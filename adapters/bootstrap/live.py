@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from adapters.quotes.router import QuoteRouter
     from adapters.settings.model import Settings
     from adapters.symbols.store import SymbolStore
-    from engine.model import Instrument
+    from engine.model import Instrument, NoQuote, Quote
     from engine.runtime.journal_port import JournalPort
     from engine.runtime.ports import Broker, Calendar, OrderHints
 
@@ -43,7 +43,10 @@ WARM_UP_SECONDS: Final = 30.0
 """So long the start waits for bars; what is not there by then is fetched while the agent runs."""
 _SILENT_SECONDS: Final = 1.5
 """A person who waits longer than this wants to know for what."""
+_END_SECONDS: Final = 1.0
+"""So long the end waits for a page of bars that is under way; what is not stored is fetched again."""
 _NAMED: Final = 6
+_UNHEARD: Final = ("failed", "skipped")
 
 
 def plan_live(
@@ -90,12 +93,13 @@ def plan_live(
         market = _Today(clock, calendar, quotes.router, journal)
         broker, hints = _venue(undo, policy, settings, symbols, market, folder.venue, notes)
         bars = BackfilledBars(history.fetcher, calendar, clock, dict(_wanted(policy)))
-        undo.callback(bars.close)
+        undo.callback(bars.close, _END_SECONDS)
         notes += _warmed_up(bars, say)
         age_seconds = max(settings.quotes.of(kind).order_age_seconds for kind in AssetClass)
+        heard = _Heard(quotes.router)
         agent = Agent(
             policy,
-            Ports(clock, quotes.router, bars, calendar, broker, journal, hints),
+            Ports(clock, heard, bars, calendar, broker, journal, hints),
             AgentSettings(
                 account=settings.broker.name,
                 quote_max_age_seconds=age_seconds,
@@ -109,8 +113,32 @@ def plan_live(
         close = undo.pop_all().close
     traded = tuple(listing.symbol for listing in policy.traded)
     return RunPlan(
-        agent, clock, folder, name, list(dict.fromkeys(notes)), None, traded, close, clock.interrupt
-    )
+        agent, clock, folder, name, list(dict.fromkeys(notes)), None, traded, close, clock.interrupt,
+        heard.why_not,
+    )  # fmt: skip
+
+
+class _Heard:
+    """The router as the agent's source of quotes; keeps whether anybody was heard in the last pass."""
+
+    def __init__(self, router: QuoteRouter) -> None:
+        self._router = router
+        self._why_not = ""
+
+    def snapshot(self, symbols: Sequence[str], deadline_ms: int) -> Mapping[str, Quote | NoQuote]:
+        """Return what the router does."""
+        told = self._router.route(symbols, deadline_ms)
+        # What is stored on this machine is not heard of anybody.
+        hops = [hop for routed in told.values() for hop in routed.hops if hop.source != "history"]
+        asked = [hop for hop in hops if hop.request or hop.outcome in _UNHEARD]
+        failed = [hop for hop in asked if hop.outcome in _UNHEARD]
+        reasons = dict.fromkeys(f"{hop.source}: {hop.reason}" for hop in failed)
+        self._why_not = "; ".join(reasons) if len(failed) == len(asked) else ""
+        return {symbol: routed.answer for symbol, routed in told.items()}
+
+    def why_not(self) -> str:
+        """Return why nobody was heard, "" where somebody was or nobody was asked."""
+        return self._why_not
 
 
 @dataclass(frozen=True, slots=True)

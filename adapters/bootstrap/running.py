@@ -33,7 +33,10 @@ STARTING_CASH: Final = 100_000 * MONEY_SCALE
 
 @dataclass(slots=True)
 class RunPlan:
-    """An agent, wired; ``end_ms`` is where its data end, None where they do not."""
+    """An agent, wired; ``end_ms`` is where its data end, None where they do not.
+
+    ``unheard`` says why no source of quotes could be heard in the last cycle, "" where one was.
+    """
 
     agent: Agent
     clock: Clock
@@ -44,6 +47,7 @@ class RunPlan:
     symbols: Sequence[str]
     close: Callable[[], None]
     interrupt: Callable[[], None] = field(default=lambda: None)
+    unheard: Callable[[], str] = field(default=lambda: "")
 
 
 def plan_run(

@@ -153,8 +153,10 @@ def _run(make_plan: Callable[[], RunPlan], cycles: int | None, view: View, stop:
         view.end(tally, note)
     finally:
         plan.close()
-    if tally.trouble and not stop.asked:
-        click.echo(f"tradectl: the last cycle: {tally.trouble}", err=True)
+    unheard = plan.unheard()
+    trouble = tally.trouble or (unheard and f"no source of quotes could be heard: {unheard}")
+    if trouble and not stop.asked:
+        click.echo(f"tradectl: the last cycle: {trouble}", err=True)
         return ExitCode.UNAVAILABLE
     return stop.code
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +18,9 @@ from typing import Any
 import pytest
 import requests
 
-from adapters.bootstrap.agents import current_agent, open_reader
+from adapters.bootstrap.agents import agent_folder, current_agent, open_reader
 from adapters.cli.output import ExitCode
+from adapters.journal.lease import holder
 from engine.codes import IntentState
 from engine.units import QUANTITY_SCALE, unscaled
 from tests.adapters.cli.running import start, tradectl
@@ -103,6 +106,39 @@ def test_orders_and_intents_are_one_to_one_through_sudden_deaths(world: World) -
         assert result.exit_code == ExitCode.OK, result.output
         printed += result.output
     no_key_is_told(world, printed)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+)
+def test_a_signal_while_it_waits_for_bars(
+    tmp_path: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch, number: int, code: ExitCode
+) -> None:
+    """The start of an agent may take half a minute; whoever has enough of it need not wait."""
+    monkeypatch.setenv("APCA_API_KEY_ID", "PKSENTINELOFSIGNALS1")
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "sentinelSecretOfSignals")
+    with closing(socket.create_server(("127.0.0.1", 0))) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        config = tmp_path / "config.yaml"
+        config.write_text(
+            "apiVersion: tradectl-config/v1\n"
+            f"sources: {{alpaca: {{url: '{url}'}}}}\n"
+            "quotes: {crypto: {sources: [alpaca]}}\n",
+            encoding="utf-8",
+        )
+        with start("run", "-c", str(config), "--policy", COINS, "--quotes", "live") as agent:
+            assert agent.stderr is not None
+            assert "waiting for bars" in agent.stderr.readline()
+            agent.send_signal(number)
+            printed, told = agent.communicate(timeout=SECONDS / 2)
+    assert agent.returncode == code, told
+    assert not printed
+    assert told.splitlines() == [
+        "stopped at once; nothing recorded is lost, and the next run goes on from there"
+    ]
+    # and the agent's folder is nobody's
+    assert holder(agent_folder(own_environment, "paper-coins-live").journal) is None
 
 
 def one_to_one(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -100,6 +101,20 @@ def ended_well(code: int, output: str) -> None:
     assert any(words in output for words in ("refuses connections", "no whole answer within", "no answer "))
     assert "Traceback" not in output and "internal error" not in output
     assert KEY_ID not in output and SECRET not in output
+
+
+@pytest.mark.parametrize("nowhere", ["nobody listens"], indirect=True)
+def test_an_agent_of_the_paper_venue(tmp_path: Path, nowhere: str) -> None:
+    """It needs no broker, and begins; that it had no quotes at all is said in the end."""
+    path = Path(configured(tmp_path, nowhere, "yahoo"))
+    path.write_text(path.read_text("utf-8").replace("broker:", "# broker:"), encoding="utf-8")
+    bitcoin = tmp_path / "bitcoin.yaml"
+    text = Path(COINS).read_text("utf-8")
+    bitcoin.write_text(re.sub("weights: {.*}}", "weights: {BTC-USD: 20%}}", text), encoding="utf-8")
+    result = tradectl("run", "--quotes", "live", "--cycles", "1", "-c", str(path), "--policy", str(bitcoin))
+    assert result.exit_code == ExitCode.UNAVAILABLE, result.output
+    assert "no source of quotes could be heard: yahoo: " in result.stderr
+    assert "not all bars of BTC-USD 1m" in result.output
 
 
 @pytest.mark.parametrize("source", ["finnhub", "twelvedata", "yahoo", "ccxt:binanceus"])
