@@ -108,7 +108,8 @@ class CcxtBroker:
     """The broker port over one exchange and one currency.
 
     ``symbols`` are the pairs traded here, such as BTC-USD: orders go into their markets only, and are looked
-    up there.  Balances of other coins are told where the exchange has a market for them in the currency.
+    up there; one that the exchange has no market for is as if it were not named.  Balances of other coins are
+    told where the exchange has a market for them in the currency.
     Every method raises UnavailableError where the exchange cannot be heard.
     """
 
@@ -425,7 +426,9 @@ class CcxtBroker:
         known = self._traded_in.get(client_id)
         if known is not None:
             return (known,)
-        return sorted(self._symbols, key=lambda symbol: f"-{symbol}-" not in client_id)
+        # Where the market that its id names is gone, nobody can say that the order is not there.
+        named = [symbol for symbol in self._symbols if f"-{symbol}-" in client_id]
+        return [*named, *(symbol for symbol in self._there() if symbol not in named)]
 
     # Names.
 
@@ -474,8 +477,13 @@ class CcxtBroker:
         now = self._monotonic()
         if everything or self._swept_at is None or now >= self._swept_at + SWEEP_SECONDS:
             self._swept_at = now
-            return self._symbols
-        return [symbol for symbol in self._symbols if now < self._watched_until.get(symbol, now)]
+            return self._there()
+        return [symbol for symbol in self._there() if now < self._watched_until.get(symbol, now)]
+
+    def _there(self) -> Sequence[str]:
+        """Return the symbols that the exchange has a market for."""
+        markets = self._markets()
+        return [symbol for symbol in self._symbols if _unified(symbol) in markets]
 
     def _watch(self, symbol: str) -> None:
         self._watched_until[symbol] = self._monotonic() + SWEEP_SECONDS

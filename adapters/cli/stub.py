@@ -382,8 +382,9 @@ def _spelled(registry: Registry, source: str, symbol: str) -> str | None:
 
 def _only(source: str, url: str, more: str = "") -> str:
     """Return the settings under which one source is asked, and no other."""
-    classes = ", ".join(f"{one.value}: {{sources: ['{source}']}}" for one in AssetClass)
-    return f"quotes: {{{classes}}}\nsources: {{'{source}': {{url: {url}{more}}}}}\n"
+    name = f"'{source}'" if ":" in source else source
+    classes = ", ".join(f"{one.value}: {{sources: [{name}]}}" for one in AssetClass)
+    return f"quotes: {{{classes}}}\nsources: {{{name}: {{url: {url}{more}}}}}\n"
 
 
 # --- what is told ------------------------------------------------------------------------------

@@ -139,6 +139,12 @@ class ExchangeUnavailable(ExchangeError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class ExchangeKeyRefused(ExchangeUnavailable):
+    """The key, or what was signed with its secret, is not accepted: asking again mends nothing."""
+
+    status: Final = 401
+
+
 class ExchangeClient:
     """One exchange's client.  Its calls may come from any thread and are made one after the other."""
 
@@ -316,7 +322,7 @@ class ExchangeClient:
         if gate.is_definite():
             words = self._quoted(gate.words())
             if isinstance(error, ccxt.AuthenticationError):
-                return ExchangeUnavailable(f"{self.name} does not accept the key: {words}")
+                return ExchangeKeyRefused(f"{self.name} does not accept the key: {words}")
             if isinstance(error, ccxt.InvalidNonce):
                 self._in_step = False
                 return ExchangeUnavailable(f"{self.name} does not accept the time of a request: {words}")

@@ -17,9 +17,11 @@ import pytest
 from adapters.bootstrap import live
 from adapters.bootstrap.live import plan_live
 from adapters.bootstrap.running import RunPlan
+from adapters.bootstrap.venues import refuses_keys
 from adapters.clock import WallClock
 from adapters.settings.model import BrokerSettings, ClassQuotes, QuoteSettings, Settings, SourceSettings
 from adapters.stubs.alpaca import AlpacaStub
+from adapters.stubs.exchange import ExchangeStub, Pair
 from adapters.stubs.faults import Fault, Kind
 from engine.errors import ConfigurationError, UnavailableError
 from engine.language.load import load_policy
@@ -225,6 +227,30 @@ def test_keys_that_are_refused_are_a_mistake_of_the_settings(
     with pytest.raises(ConfigurationError, match="refused the keys") as raised, served.planned(policy()):
         pass
     assert "sentinel" not in str(raised.value)
+
+
+def test_what_an_exchange_has_no_market_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the agent goes on with the others; a wrong secret is a mistake of the settings."""
+    # Not the stub's usual ones: what was once read as a key is covered in every later log.
+    monkeypatch.setenv("CCXT_BINANCEUS_KEY", KEY_ID)
+    monkeypatch.setenv("CCXT_BINANCEUS_SECRET", SECRET)
+    coins = "crypto: {calendar: 24/7, weights: {BTC-USD: 20%, LINK-USD: 20%}}"
+    universe = f"{coins}, stock: {{calendar: NYSE, weights: {{SPY: 5%}}}}"
+    bitcoin = Pair("BTC", step=Decimal("0.00001"))
+    with ExchangeStub(pairs=[bitcoin], key=KEY_ID, secret=SECRET) as stub:
+        stub.set_quote("BTCUSD", Decimal("99.98"), Decimal(100))
+        broker = BrokerSettings("ccxt:binanceus", url=stub.url)
+        with served.planned(policy(universe), replace(served.settings, broker=broker)) as plan:
+            (note,) = [note for note in plan.notes if "not traded" in note]
+            assert "LINK-USD (ccxt:binanceus has no market for it" in note and "SPY (" in note
+            _ = plan.agent.start()
+            report = plan.agent.cycle()
+            assert [intent.order.symbol for intent in report.intents] == ["BTC-USD"], report.skipped
+        monkeypatch.setenv("CCXT_BINANCEUS_SECRET", "sentinelOfAnotherSecret")
+        with served.planned(policy(), replace(served.settings, broker=broker, agent="wrong")) as plan:
+            with pytest.raises(UnavailableError) as raised:
+                _ = plan.agent.start()
+            assert refuses_keys(raised.value)
 
 
 def test_restart_sets_nothing_aside_where_the_settings_cannot_be_used(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from decimal import Decimal
 
@@ -182,6 +183,19 @@ def test_quiet_markets_are_asked_from_time_to_time(venue: CcxtVenue) -> None:
     venue.seconds.now += SWEEP_SECONDS
     fills, cursor = venue.broker.fills_since(cursor)
     assert [fill.client_id for fill in fills] == ["web"]
+
+
+def test_a_pair_that_the_exchange_does_not_have() -> None:
+    """It costs that pair, not the others; an order that may be in a market that is gone is not denied."""
+    with closing(CcxtVenue(symbols=("SOL-USD", "NONE-USD"))) as venue:
+        order = venue.order()
+        assert venue.broker.submit(order).filled_quantity == order.quantity
+        assert len(venue.broker.fills_since("")[0]) == 1
+        assert venue.broker.instrument("NONE-USD") is None
+        assert list(venue.broker.open_orders()) == []
+        assert venue.broker.find("a1b2c3d4e5f6-binanceus-9-SOL-USD-buy") is None
+        with pytest.raises(UnavailableError, match="NONE/USD"):
+            venue.broker.find("a1b2c3d4e5f6-binanceus-9-NONE-USD-buy")
 
 
 @pytest.mark.parametrize("cursor", ["x", "[]", '{"SOL-USD": "1"}', "17"])
