@@ -47,7 +47,7 @@ def calm_model(variant: Variant, formulas: Sequence[Formula]) -> Model | None:
     pins = {
         slot.name: pin
         for slot in variant.form.lowered.slots
-        if slot.origin not in _NOT_CHOSEN and (pin := _held_at(variant, slot, _quiet(slot))) is not None
+        if slot.origin not in _NOT_CHOSEN and (pin := _held_at(variant, slot, quiet_value(slot))) is not None
     }
     brief = variant.is_large  # there are other anchors, and each question takes long
     while (answer := variant.ask(*formulas, *pins.values(), briefly=brief)) is Answer.IMPOSSIBLE and pins:
@@ -68,7 +68,7 @@ def _nearer(variant: Variant, formulas: Sequence[Formula], pins: dict[str, Formu
         if slot.origin in _NOT_CHOSEN or slot.name in pins or slot.name in _FOLLOWING - {"price"}:
             continue
         for factor in _WAY_OFF if slot.unit is Measure.PRICE else (1.0,):
-            pin = _held_at(variant, slot, _quiet(slot) * factor, always=True)
+            pin = _held_at(variant, slot, quiet_value(slot) * factor, always=True)
             if pin is None or trials == _MOST_TRIALS:
                 break
             trials += 1
@@ -92,7 +92,8 @@ def _held_at(variant: Variant, slot: FactSlot, value: float, *, always: bool = F
     return every((variable.known, is_so)) if slot.origin is SlotOrigin.FEED else is_so
 
 
-def _quiet(slot: FactSlot) -> float:
+def quiet_value(slot: FactSlot) -> float:
+    """Return what a fact is in a quiet market."""
     if slot.name in _QUIET:
         return _QUIET[slot.name]
     fact = FACTS.get(slot.name)

@@ -7,16 +7,13 @@ from itertools import islice
 from typing import Final
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.solver import Answer, Formula, every, negation, some
+from engine.evaluate.solver import Answer, Formula, Model, every, negation, some
 from engine.lowered import LoweredRule, NodeKind
-from engine.prove.example import Outcome, example
-from engine.prove.finding import Finding, again, found, shown_in
+from engine.prove.example import Confirms, Outcome, example
+from engine.prove.finding import MOST_TOLD, Finding, again, ask_plainly, enough, found, shown_in, shown_near
 from engine.prove.region import region_around
 from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
-
-MOST_TOLD: Final = 8
-"""Of some kinds so many are told of a variant: nobody reads a hundred, and mending a few changes the rest."""
 
 
 def check_choice(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
@@ -42,16 +39,24 @@ def _never_decides(variant: Variant, index: int) -> Iterator[Finding]:
     rule, candidate = _rule(variant, index), variant.terms.candidates[index]
     if variant.lowered.nodes[rule.when].kind is NodeKind.CONSTANT:
         return
+    never = [code for code in _NEVER if (code, rule.span) in variant.told]
+    if enough(variant, *_NEVER) and not never:
+        return
     decides = candidate.acts if rule.action is Action.BUY else candidate.wins
     if variant.ask(decides, variant.in_order) is not Answer.IMPOSSIBLE:
         return
     if variant.ask(candidate.matches, variant.in_order) is not Answer.POSSIBLE:
         return  # unreachable, which is told
+    model = variant.model()
+    for code in never if variant.is_large else ():
+        if (earlier := again(variant, code, rule.span, _true_but_beaten(index))) is not None:
+            yield earlier
+            return
     stays = _stays(variant, index)
     if stays and variant.ask(candidate.matches, variant.in_order, *stays) is Answer.IMPOSSIBLE:
         yield _always_exits(variant, index)
     else:
-        yield _shadowed(variant, index)
+        yield _shadowed(variant, index, model)
 
 
 def _stays(variant: Variant, index: int) -> list[Formula]:
@@ -83,14 +88,15 @@ def _always_exits(variant: Variant, index: int) -> Finding:
     return found(variant, "entry-always-exits", message, rule.span, example=shown)
 
 
-def _shadowed(variant: Variant, index: int) -> Finding:
+def _shadowed(variant: Variant, index: int, model: Model) -> Finding:
     rule, candidate = _rule(variant, index), variant.terms.candidates[index]
     others = [other for other in range(len(variant.lowered.rules)) if other != index]
     loses = [negation(variant.terms.candidates[other].wins) for other in others]
     gates = [(gate, negation(veto)) for gate, veto in candidate.vetoed_by]
     open_gates = [formula for _, formula in gates]
     stays = _stays(variant, index)
-    core = variant.least_core([candidate.matches, variant.in_order, *loses, *open_gates, *stays]) or []
+    most = _MOST_NAMED if variant.is_large else None
+    core = variant.least_core([candidate.matches, variant.in_order, *loses, *open_gates, *stays], most) or []
     kept = {id(formula) for formula in core}
     rules = [
         f"'{_rule(variant, other).name}'"
@@ -100,18 +106,28 @@ def _shadowed(variant: Variant, index: int) -> Finding:
     closed = [f"gate '{variant.lowered.gates[gate].name}'" for gate, formula in gates if id(formula) in kept]
     message = f"rule '{rule.name}' never decides"
     if rules:
-        message += f": whenever it is true, {' or '.join(rules)} does"
+        named = " or ".join(rules) if most is None or len(rules) <= most else "some other rule"
+        message += f": whenever it is true, {named} does"
         message += ", or a gate vetoes it" if closed else ""
     elif closed:
         message += f": {' or '.join(closed)} always vetoes it"
-    shown = example(
-        variant,
-        [candidate.matches, variant.in_order],
-        lambda outcome: outcome.decision.truths[index] == Truth.TRUE and outcome.decision.rule != index,
-    )
+    formulas, confirms = [candidate.matches, variant.in_order], _true_but_beaten(index)
+    shown = shown_near(variant, model, formulas, confirms) if variant.is_large else None
+    shown = shown or example(variant, formulas, confirms)
     return found(variant, "shadowed-rule", message, rule.span, example=shown)
 
 
+def _true_but_beaten(index: int) -> Confirms:
+    """Say of an outcome whether a rule is true and another decides, or none."""
+
+    def confirms(outcome: Outcome) -> bool:
+        return outcome.decision.truths[index] == Truth.TRUE and outcome.decision.rule != index
+
+    return confirms
+
+
+_NEVER: Final = ("shadowed-rule", "entry-always-exits")
+_MOST_NAMED: Final = 4
 _BEATEN: Final = (Disposition.OUTRANKED, Disposition.CONCURRED)
 
 
@@ -135,24 +151,32 @@ def _priority_decides(variant: Variant, index: int) -> Iterator[Finding | None]:
     if (earlier := again(variant, "priority-decides", span, confirms)) is not None:
         yield earlier
         return
+    if enough(variant, "priority-decides"):
+        return
+    higher = _rule(variant, index)
+    # What follows an entry that is not sent is nobody's concern, and anything to the solver.
+    acts = winner.acts if higher.action is Action.BUY else True
     meeting = {other: every((winner.wins, variant.terms.candidates[other].stands)) for other in rivals}
-    if variant.ask(some(meeting.values()), variant.in_order) is not Answer.POSSIBLE:
+    asked = [some(meeting.values()), variant.in_order, *([acts] if variant.is_large else ())]
+    if ask_plainly(variant, asked) is not Answer.POSSIBLE:
         return
     model = variant.model()
     other = next(rival for rival, formula in meeting.items() if model.truth(formula))
     fault = meeting[other]
-    higher, lower = _rule(variant, index), _rule(variant, other)
+    lower = _rule(variant, other)
     message = (
         f"'{higher.name}' decides over '{lower.name}' by its priority alone: "
         f"{_proposes(variant, higher)}, not {_proposes(variant, lower)}"
     )
+    formulas = [fault, acts, variant.in_order]
+    shown = shown_near(variant, model, formulas, confirms, index) if variant.is_large else None
+    if variant.is_large and shown is None:
+        yield None
+        return
     where = region_around(
         variant, model, fault, given=[variant.in_order], beside=list(variant.terms.would_exit.values())
     )
-
-    # What follows an entry that is not sent is nobody's concern, and anything to the solver.
-    acts = winner.acts if higher.action is Action.BUY else True
-    shown = shown_in(variant, where, [fault, acts, variant.in_order], confirms)
+    shown = shown or shown_in(variant, where, formulas, confirms)
     yield (
         None
         if shown is None

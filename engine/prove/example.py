@@ -143,6 +143,33 @@ def confirmed(variant: Variant, values: list[float], confirms: Confirms) -> Exam
     return Example(variant.listing.symbol, tuple(_needed(variant, facts, outcome).items()), outcome)
 
 
+def usual_account(variant: Variant) -> list[Formula]:
+    """Return that equity is as usual, and no price or gain beyond belief: then facts need hardly be moved."""
+    snapshot, weight = variant.snapshot, variant.listing.weight
+    numbers = {"equity": _USUAL.equity}
+    if weight is not None:
+        numbers |= {"target": Fraction(weight) * _USUAL.equity, "target_weight": Fraction(weight)}
+    fixed = [(snapshot.find(name), number) for name, number in numbers.items()]
+    said = [found.value == round(number * found.slot.steps_per_unit) for found, number in fixed if found]
+    owned, equity = snapshot.find("position_value"), snapshot.find("equity")
+    if owned is not None and equity is not None:
+        k, m = owned.slot.steps_per_unit, equity.slot.steps_per_unit
+        said.append(owned.value * m <= equity.value * k)
+    for name, (least, most) in _USUAL_RANGES.items():
+        if found := snapshot.find(name):
+            k = found.slot.steps_per_unit
+            said += [found.value >= round(least * k), found.value <= round(most * k)]
+    return said
+
+
+_USUAL_RANGES: Final = {"price": (1.0, 1e5), "gain": (-0.9, 9.0), "peak_gain": (0.0, 9.0)}
+
+
+def decided(variant: Variant, values: list[float]) -> Outcome | None:
+    """Return what facts come to, as a file states them; None where they contradict each other."""
+    return _outcome(variant, dict(_stated(variant, values)))
+
+
 def redecided(variant: Variant, earlier: Example, confirms: Confirms) -> Example | None:
     """Return an example of another variant as one of this, if it shows the same here."""
     outcome = _outcome(variant, dict(earlier.facts))

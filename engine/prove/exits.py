@@ -11,9 +11,17 @@ from engine.codes import Action, Disposition, Truth
 from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, Model, every, implies, negation, some
 from engine.lowered import LoweredGate, Selection, SlotOrigin
-from engine.prove.choice import MOST_TOLD
 from engine.prove.example import Confirms, Outcome, example
-from engine.prove.finding import Finding, again, found, shown_in
+from engine.prove.finding import (
+    MOST_TOLD,
+    Finding,
+    again,
+    ask_plainly,
+    enough,
+    found,
+    shown_in,
+    shown_near,
+)
 from engine.prove.region import Literal, Region, conditions, decisive_atoms, region_around
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node, slots_of_node, slots_of_term
@@ -115,13 +123,20 @@ def _entries_beside_exits(variant: Variant) -> Iterator[Finding]:
         if (earlier := again(variant, "entry-against-exit", span, confirms)) is not None:
             yield earlier
             continue
+        if enough(variant, "entry-against-exit"):
+            continue
         meeting = {other: every((candidates[index].matches, candidates[other].stands)) for other in sells}
-        if variant.ask(some(meeting.values()), *_sendable(variant)) is not Answer.POSSIBLE:
+        asked = [some(meeting.values()), *_sendable(variant)]
+        if ask_plainly(variant, asked) is not Answer.POSSIBLE:
             continue
         model = variant.model()
         other = next(one for one, formula in meeting.items() if model.truth(formula))
+        formulas = [meeting[other], *_sendable(variant)]
+        shown = shown_near(variant, model, formulas, confirms) if variant.is_large else None
+        if variant.is_large and shown is None:
+            continue
         where = region_around(variant, model, meeting[other], given=_sendable(variant))
-        shown = shown_in(variant, where, [meeting[other], *_sendable(variant)], confirms)
+        shown = shown or shown_in(variant, where, formulas, confirms)
         if shown is not None:
             message = f"entry '{rules[index].name}' is proposed while exit '{rules[other].name}' stands"
             yield found(
@@ -214,9 +229,11 @@ def _lost_exits(variant: Variant) -> Iterator[Finding]:
     sent = [implies(terms.candidates[index].wins, terms.sent(index)) for index in sells]
     moving = [terms.moves[index] for index in sells if index in terms.moves]
     calm = [*_sendable(variant), *sent, *_gates_open(variant)]
+    any_of_them = every((nothing, some(terms.candidates[index].matches for index in sells)))
+    none_moving = variant.is_large and variant.ask(any_of_them, *calm, *moving) is Answer.IMPOSSIBLE
     for index in sells:
         fault = every((terms.candidates[index].matches, nothing))
-        one = _lost_exit(variant, index, fault, [*calm, *moving])
+        one = None if none_moving else _lost_exit(variant, index, fault, [*calm, *moving])
         if one is None and index in terms.moves and not _reads_size(variant, index):
             at_level = negation(terms.moves[index])
             one = _lost_exit(variant, index, every((fault, at_level)), calm, beside=moving)
@@ -238,11 +255,15 @@ def _lost_exit(
 
     if (earlier := again(variant, "lost-exit", rule.span, confirms)) is not None:
         return earlier
-    if variant.ask(fault, *given) is not Answer.POSSIBLE:
+    if enough(variant, "lost-exit") or ask_plainly(variant, [fault, *given]) is not Answer.POSSIBLE:
         return None
+    model, formulas = variant.model(), [fault, *given]
+    shown = shown_near(variant, model, formulas, confirms) if variant.is_large else None
+    if shown is None and beside and variant.is_large:
+        return None  # only information: not worth a longer search
     atoms = atoms_of_node(variant.lowered, rule.when)
-    where = region_around(variant, variant.model(), fault, given=given, prefer=atoms, beside=beside)
-    shown = shown_in(variant, where, [fault, *given], confirms)
+    where = region_around(variant, model, fault, given=given, prefer=atoms, beside=beside)
+    shown = shown or shown_in(variant, where, formulas, confirms)
     if shown is None:
         return None
     why = _why(shown.outcome, index, variant)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from engine.errors import Problem, Span
-from engine.evaluate.solver import Formula
+from engine.evaluate.smt import fact_values
+from engine.evaluate.solver import Answer, Formula, Model, every, negation
 from engine.language.finding_codes import finding
-from engine.prove.example import Confirms, Example, example, redecided
+from engine.prove.example import Confirms, Example, confirmed, example, redecided, usual_account
 from engine.prove.proof import Trace
-from engine.prove.region import Region
+from engine.prove.region import Region, literals_of
 from engine.prove.variant import Variant
+
+MOST_TOLD: Final = 8
+"""Of some kinds so many are told: nobody reads a hundred, and mending a few changes the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,45 @@ def shown_in(
     """Return an example in a region, or, if none is confirmed there, anywhere."""
     inside = None if where is None else example(variant, [*formulas, *where.formulas(variant)], confirms)
     return inside or example(variant, formulas, confirms)
+
+
+def shown_near(
+    variant: Variant, model: Model, formulas: Sequence[Formula], confirms: Confirms, winner: int = -1
+) -> Example | None:
+    """Return an example close to a situation that the solver found, in which the formulas are true.
+
+    The solver knows of numbers only what is exact, so that its facts contradict each other a little: they are
+    moved until they do not, with the comparisons that matter as they were.  ``winner`` is the rule that is to
+    win, if one is.
+    """
+    literals = {
+        formula.get_id(): literal
+        for formula, literal in literals_of(variant, range(len(variant.lowered.atoms))).items()
+    }
+    grounds = variant.grounds.of(every(formulas), model, literals.keys())
+    pinned = dict(literals[one.get_id()] for one in grounds if one.get_id() in literals)
+    values = fact_values(variant.form.lowered, variant.snapshot, model)
+    near = variant.search.near(values, pinned, winner, confirms)
+    return None if near is None else confirmed(variant, near, confirms)
+
+
+def ask_plainly(variant: Variant, formulas: Sequence[Formula]) -> Answer:
+    """Ask a question; of a large policy, whether it can be so where little is out of the way.
+
+    There equity is as usual, and entries that could be made are not tried: what would follow them is open to
+    the solver, and no facts file need show it.
+    """
+    if variant.is_large:
+        untried = [negation(bit) for bit in variant.terms.would_exit.values()]
+        answer = variant.ask(*formulas, *usual_account(variant), *untried, briefly=True)
+        if answer is not Answer.UNDECIDED:
+            return answer
+    return variant.ask(*formulas)
+
+
+def enough(variant: Variant, *codes: str) -> bool:
+    """Say whether of a large policy so many findings of some kinds were told that no more are looked for."""
+    return variant.is_large and sum(code in codes for code, _ in variant.told) >= MOST_TOLD
 
 
 def again(variant: Variant, code: str, span: Span, confirms: Confirms) -> Finding | None:

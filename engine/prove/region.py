@@ -19,6 +19,8 @@ from engine.units import Measure, Words
 from engine.verbs.numbers import shown
 from engine.verbs.terms import atoms_of_node
 
+_MOST_LEFT_OUT: Final = 10
+"""Of more comparisons it is not tried, in a large policy, whether some can be left out after all."""
 _STRICT: Final = {
     Comparison.LESS_OR_EQUAL: Comparison.LESS,
     Comparison.GREATER_OR_EQUAL: Comparison.GREATER,
@@ -85,23 +87,49 @@ def region_around(
 ) -> Region | None:
     """Return where a fault always is, around a situation in which it is."""
     policy = variant.form.lowered
-    order = dict.fromkeys((*prefer, *decisive_atoms(policy)))
-    literals: dict[Formula, Literal] = {}
-    formulas: list[Formula] = []
-    for index in order:
-        truth = variant.terms.atom(index)
-        for formula, holds in ((truth.true, True), (truth.false, False)):
-            if formula is not True and formula is not False and model.truth(formula):
-                literals[formula] = Literal(index, holds)
-                formulas.append(formula)
+    literals = literals_of(variant, (*prefer, *decisive_atoms(policy)))
+    formulas = [formula for formula in literals if model.truth(formula)]
     beside = [*beside, *variant.delivered]
     formulas += [one if model.truth(one) else negation(one) for one in beside]
-    with variant.supposing(negation(fault), *given):
-        core = variant.least_core(formulas)
+    core = _few(variant, model, fault, given, formulas) if variant.is_large else None
+    if core is None:
+        with variant.supposing(negation(fault), *given):
+            core = variant.least_core(formulas, _MOST_LEFT_OUT if variant.is_large else None)
     if core is None:
         return None
     kept = tuple(literals[formula] for formula in core if formula in literals)
     return Region(kept, tuple(conditions(policy, kept)))
+
+
+def literals_of(variant: Variant, atoms: Iterable[int]) -> dict[Formula, Literal]:
+    """Return comparisons, and what says that they are true, or false; not those that are always the same."""
+    found: dict[Formula, Literal] = {}
+    for index in dict.fromkeys(atoms):
+        truth = variant.terms.atom(index)
+        for formula, holds in ((truth.true, True), (truth.false, False)):
+            if not isinstance(formula, bool):
+                found[formula] = Literal(index, holds)
+    return found
+
+
+def _few(
+    variant: Variant, model: Model, fault: Formula, given: Sequence[Formula], formulas: Sequence[Formula]
+) -> list[Formula] | None:
+    """Return the formulas that are grounds of a fault, or None if they are not enough by themselves.
+
+    Of a large policy to leave out one of a hundred comparisons after the other takes too long.
+    """
+    own = {_id(formula): formula for formula in formulas}
+    grounds = variant.grounds.of(fault, model, own.keys())
+    kept = {_id(one) for one in grounds}
+    few = [formula for key, formula in own.items() if key in kept]
+    with variant.supposing(negation(fault), *given):
+        return variant.least_core(few, _MOST_LEFT_OUT)
+
+
+def _id(formula: Formula) -> int:
+    number: int = formula.get_id()
+    return number
 
 
 def decisive_atoms(policy: LoweredPolicy) -> list[int]:

@@ -10,9 +10,17 @@ from engine.codes import Action, Disposition, Side
 from engine.errors import Severity, Span
 from engine.evaluate.solver import Answer, Formula, every, negation, some
 from engine.lowered import LoweredPolicy
-from engine.prove.choice import MOST_TOLD
 from engine.prove.example import Outcome
-from engine.prove.finding import Finding, again, found, shown_in
+from engine.prove.finding import (
+    MOST_TOLD,
+    Finding,
+    again,
+    ask_plainly,
+    enough,
+    found,
+    shown_in,
+    shown_near,
+)
 from engine.prove.region import Region, region_around
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node
@@ -62,13 +70,15 @@ def _lost(variant: Variant, index: int, side: Side, span: Span, *, known: bool) 
     could = variant.held if side is Side.SELL else negation(variant.held)
     matches = [variant.terms.candidates[rule].matches for rule in rules]
     fault = every((_is(variant, index, side), could, negation(some(matches))))
-    if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
+    if ask_plainly(variant, [fault, variant.in_order]) is not Answer.POSSIBLE:
         return
     atoms = [
         atom for rule in adopting for atom in atoms_of_node(variant.lowered, variant.lowered.rules[rule].when)
     ]
-    where = region_around(variant, variant.model(), fault, given=[variant.in_order], prefer=atoms)
-    shown = shown_in(variant, where, [fault, variant.in_order], confirms)
+    model = variant.model()
+    shown = shown_near(variant, model, [fault, variant.in_order], confirms) if variant.is_large else None
+    where = region_around(variant, model, fault, given=[variant.in_order], prefer=atoms)
+    shown = shown or shown_in(variant, where, [fault, variant.in_order], confirms)
     if shown is None:
         return
     if not adopting and (where is None or not where.literals):
@@ -102,8 +112,20 @@ def _losing_clause(variant: Variant, where: Region | None, adopting: list[int]) 
     return where.restricted(variant.lowered, kept)
 
 
+def _buying_against(variant: Variant, index: int) -> set[int]:
+    """Return the buys of which it is open whether they can be made while the signal says to sell."""
+    buys = variant.rules(Action.BUY)
+    if variant.is_large and not enough(variant, "entry-against-signal"):
+        any_of_them = some(variant.terms.candidates[rule].acts for rule in buys)
+        sells = [_is(variant, index, Side.SELL), any_of_them, variant.in_order]
+        if variant.ask(*sells) is Answer.IMPOSSIBLE:
+            return set()
+    return set(buys)
+
+
 def _against(variant: Variant, index: int) -> Iterator[Finding]:
     """A buy is decided while the signal says to sell."""
+    possible = _buying_against(variant, index)
     for rule in variant.rules(Action.BUY):
         lowered = variant.lowered.rules[rule]
 
@@ -114,13 +136,23 @@ def _against(variant: Variant, index: int) -> Iterator[Finding]:
         if (earlier := again(variant, "entry-against-signal", lowered.span, confirms)) is not None:
             yield earlier
             continue
+        if enough(variant, "entry-against-signal") or rule not in possible:
+            continue
         fault = every((_is(variant, index, Side.SELL), variant.terms.candidates[rule].wins))
-        if variant.ask(fault, variant.in_order) is not Answer.POSSIBLE:
+        acts = every((fault, variant.terms.candidates[rule].acts))
+        formulas = [acts, variant.in_order]
+        if (
+            ask_plainly(variant, formulas if variant.is_large else [fault, variant.in_order])
+            is not Answer.POSSIBLE
+        ):
+            continue
+        model = variant.model()
+        shown = shown_near(variant, model, formulas, confirms, rule) if variant.is_large else None
+        if variant.is_large and shown is None:
             continue
         would_exit = list(variant.terms.would_exit.values())
-        where = region_around(variant, variant.model(), fault, given=[variant.in_order], beside=would_exit)
-        acts = every((fault, variant.terms.candidates[rule].acts))
-        shown = shown_in(variant, where, [acts, variant.in_order], confirms)
+        where = region_around(variant, model, fault, given=[variant.in_order], beside=would_exit)
+        shown = shown or shown_in(variant, where, formulas, confirms)
         if shown is not None:
             message = f"entry '{lowered.name}' buys while '{_name(variant, index)}' says SELL"
             yield found(variant, "entry-against-signal", message, lowered.span, region=where, example=shown)

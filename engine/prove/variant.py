@@ -25,10 +25,12 @@ from engine.evaluate.solver import (
 from engine.language.lower_promises import PromiseForm, lower_promises
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin
+from engine.prove.grounds import Grounds
 from engine.vocabulary import AGENT_STATE, CLOCK_STATE, POSITION_STATE, QUOTE_STATE
 
 if TYPE_CHECKING:
     from engine.prove.finding import Finding
+    from engine.prove.search import Search
 
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
 IN_ORDER: Mapping[str, int | bool] = {
@@ -119,6 +121,18 @@ class Variant:
         """The same variant, of which any fact may be Unknown; a variant of that kind itself."""
         return self if self.snapshot.anything_unknown else self.moment("")
 
+    @cached_property
+    def grounds(self) -> Grounds:
+        """What is known of how its formulas are made."""
+        return Grounds()
+
+    @cached_property
+    def search(self) -> Search:
+        """What looks for situations by moving facts."""
+        from engine.prove.search import Search  # it looks at variants itself
+
+        return Search(self)
+
     def moment(self, name: str) -> Variant:
         """Return the same variant at a moment of its own, of which any fact may be Unknown."""
         return Variant(
@@ -160,12 +174,15 @@ class Variant:
         """Return the snapshot found by the last question."""
         return self.solver.model()
 
-    def least_core(self, formulas: list[Formula]) -> list[Formula] | None:
-        """Return the fewest of some formulas that are impossible together, in their order."""
+    def least_core(self, formulas: list[Formula], most: int | None = None) -> list[Formula] | None:
+        """Return the fewest of some formulas that are impossible together, in their order.
+
+        If more than ``most`` are left of them, it is not tried which could be left out.
+        """
         if self.solver.budget.over():
             return None
         self._settle(formulas)
-        return self.solver.least_core(formulas)
+        return self.solver.least_core(formulas, most)
 
     # --- what a question is about
 
