@@ -19,7 +19,7 @@ from tests.engine.evaluate.comparing import LONG, Census, answers
 from tests.evidence import Evidence
 from tests.strategies import lowered_policies, random_case, seeds
 
-POLICIES = 40_000 if LONG else 400
+POLICIES = 40_000 if LONG else 300
 FACTS = 50
 
 durable_only = pytest.mark.skipif(

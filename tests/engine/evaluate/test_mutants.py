@@ -35,8 +35,8 @@ from tests.strategies import Case, Shape, random_case, random_policy
 SEED = 20_251_118
 RANDOM_POLICIES, RANDOM_CASES, MODULE_CASES = 60, 60, 2_000
 FIRST_CASES, ALL_CASES = 1_000, 20_000
-EVERY = 1 if LONG else 40
-RUNTIME_EVERY, LOGIC_EVERY = (1, 1) if LONG else (6, 16)
+EVERY = 1 if LONG else 60
+RUNTIME_EVERY, LOGIC_EVERY = (1, 1) if LONG else (10, 32)
 
 
 def _without_trims(policy: LoweredPolicy) -> LoweredPolicy:
