@@ -217,9 +217,10 @@ class Agent:
         self._nonce = journal.nonce()
         self.state = restored(journal, self._least_held)
         if self.state.cycle == 0 and self.state.ledger == Ledger():
-            opening = AccountEvent(
-                "deposit", self._now_ms(), self.ports.broker.account().cash, "opening cash"
-            )
+            broker = self.ports.broker
+            if not journal.fill_cursor():  # what was filled before this journal began is none of its business
+                journal.append_receipt((), (), broker.fills_since("")[1])
+            opening = AccountEvent("deposit", self._now_ms(), broker.account().cash, "opening cash")
             if opening.amount:
                 journal.append_account_event(opening)
                 self.state = after(self.state, opening, journal, self._least_held)

@@ -303,6 +303,22 @@ def test_a_fill_of_an_unknown_order(script: Make) -> None:
     assert one.incidents() == ["foreign-fill"]
 
 
+def test_fills_from_before_the_journal_are_none_of_its_business(script: Make) -> None:
+    """An account with a past: what was bought before is nobody's here, and not told fill by fill."""
+    before = bought(script)
+    held = before.agent.state.ledger.holding(SOL).quantity
+    assert held
+    before.close()
+    for file in before.folder.glob("journal.db*"):
+        file.unlink()
+    before.market.set(SOL, 105)  # nothing to buy
+    before.restart()
+    before.cycle()
+    assert before.incidents() == []
+    assert before.agent.state.ledger.holding(SOL).quantity == 0
+    assert before.broker.account().positions[SOL] == held
+
+
 def test_fills_that_come_later_than_the_order_ends(script: Make) -> None:
     """Filled, says the venue, and its fills are not there: until they come the order has not ended."""
     one = script()
