@@ -178,29 +178,41 @@ class Mentions:
 
     def __init__(self) -> None:
         """Nothing was looked through."""
-        self._found: dict[int, tuple[Formula, frozenset[int]]] = {}  # keeps formulas, and so ids, alive
+        self._found: dict[int, frozenset[int]] = {}
+        self._alive: list[Formula] = []  # formulas, and so the ids of all their parts
 
     def of(self, formula: Formula, among: Mapping[int, object]) -> frozenset[int]:
         """Return the ids of the variables of ``among``; those must be there before the formula is made."""
         if isinstance(formula, bool):
             return frozenset()
-        pending = [formula]
-        while pending:
-            one = pending[-1]
-            if one.get_id() in self._found:
+        context = formula.ctx.ref()
+        top, found = formula.as_ast(), self._found
+        key = z3.Z3_get_ast_id(context, top)
+        if key in found:
+            return found[key]
+        self._alive.append(formula)
+        pending = [(top, key)]
+        while pending:  # parts are looked at as z3 has them: wrapped, each would cost ten times as much
+            one, identity = pending[-1]
+            if identity in found:
                 pending.pop()
                 continue
-            below = one.children()
-            missing = [child for child in below if child.get_id() not in self._found]
+            count = z3.Z3_get_app_num_args(context, one) if _is_made(context, one) else 0
+            below = [z3.Z3_get_app_arg(context, one, place) for place in range(count)]
+            keys = [z3.Z3_get_ast_id(context, part) for part in below]
+            missing = [pair for pair in zip(below, keys, strict=True) if pair[1] not in found]
             if missing:
                 pending.extend(missing)
                 continue
-            found = frozenset().union(*(self._found[child.get_id()][1] for child in below))
-            if not below and one.get_id() in among:
-                found |= {one.get_id()}
-            self._found[one.get_id()] = (one, found)
+            mentioned = frozenset().union(*(found[part] for part in keys))
+            found[identity] = mentioned | {identity} if not below and identity in among else mentioned
             pending.pop()
-        return self._found[formula.get_id()][1]
+        return found[key]
+
+
+def _is_made(context: Any, ast: Any) -> bool:  # noqa: ANN401 - z3's own
+    """Say whether something is made of parts, and not a number."""
+    return bool(z3.Z3_get_ast_kind(context, ast) == z3.Z3_APP_AST)
 
 
 def _folded(formula: Formula) -> Formula:
@@ -426,9 +438,10 @@ class Solver:
         """Return formulas, none of which can be left out, that are impossible together; None if undecided.
 
         Of formulas that could be left out, later ones go first.  One of which it is not soon clear stays.
-        If more than ``most`` are left by the first question, they are what is returned.
+        With ``most`` it is asked briefly; if more than so many are left by the first question, they are
+        what is returned.
         """
-        if self.ask(*formulas) is not Answer.IMPOSSIBLE:
+        if self.ask(*formulas, briefly=most is not None) is not Answer.IMPOSSIBLE:
             return None
         found = {_identity(formula) for formula in self._core}
         kept = [formula for formula in formulas if _identity(formula) in found]

@@ -230,7 +230,8 @@ def _lost_exits(variant: Variant) -> Iterator[Finding]:
     moving = [terms.moves[index] for index in sells if index in terms.moves]
     calm = [*_sendable(variant), *sent, *_gates_open(variant)]
     any_of_them = every((nothing, some(terms.candidates[index].matches for index in sells)))
-    none_moving = variant.is_large and variant.ask(any_of_them, *calm, *moving) is Answer.IMPOSSIBLE
+    asked = [any_of_them, *calm, *moving]
+    none_moving = variant.is_large and variant.ask(*asked) is Answer.IMPOSSIBLE
     for index in sells:
         fault = every((terms.candidates[index].matches, nothing))
         one = None if none_moving else _lost_exit(variant, index, fault, [*calm, *moving])

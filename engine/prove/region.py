@@ -19,7 +19,7 @@ from engine.units import Measure, Words
 from engine.verbs.numbers import shown
 from engine.verbs.terms import atoms_of_node
 
-_MOST_LEFT_OUT: Final = 10
+_MOST_LEFT_OUT: Final = 4
 """Of more comparisons it is not tried, in a large policy, whether some can be left out after all."""
 _STRICT: Final = {
     Comparison.LESS_OR_EQUAL: Comparison.LESS,
@@ -91,10 +91,11 @@ def region_around(
     formulas = [formula for formula in literals if model.truth(formula)]
     beside = [*beside, *variant.delivered]
     formulas += [one if model.truth(one) else negation(one) for one in beside]
-    core = _few(variant, model, fault, given, formulas) if variant.is_large else None
-    if core is None:
+    if variant.is_large:
+        core = _few(variant, model, fault, given, formulas)
+    else:
         with variant.supposing(negation(fault), *given):
-            core = variant.least_core(formulas, _MOST_LEFT_OUT if variant.is_large else None)
+            core = variant.least_core(formulas)
     if core is None:
         return None
     kept = tuple(literals[formula] for formula in core if formula in literals)
@@ -115,7 +116,7 @@ def literals_of(variant: Variant, atoms: Iterable[int]) -> dict[Formula, Literal
 def _few(
     variant: Variant, model: Model, fault: Formula, given: Sequence[Formula], formulas: Sequence[Formula]
 ) -> list[Formula] | None:
-    """Return the formulas that are grounds of a fault, or None if they are not enough by themselves.
+    """Return the formulas that are grounds of a fault, or None if it is not soon clear that they are enough.
 
     Of a large policy to leave out one of a hundred comparisons after the other takes too long.
     """
