@@ -6,7 +6,7 @@ import random
 from functools import cache
 
 from engine.codes import Disposition
-from engine.evaluate.solver import Answer, Budget, every, negation
+from engine.evaluate.solver import Answer, Budget, begin_anew, every, negation
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.prove.choice import check_choice
@@ -19,7 +19,8 @@ from tests.bench.large_policies import large_policy
 
 
 def large_variant() -> Variant:
-    """Return a variant of sixty rules: enough to be asked only what each question is about."""
+    """Return a variant of a hundred rules: enough to be asked only what each question is about."""
+    begin_anew()
     policy = load_policy(_text(), "large.yaml").required()
     variant = next(variants_of(policy, lower_all(policy), Budget()))
     assert variant.is_large
@@ -28,7 +29,7 @@ def large_variant() -> Variant:
 
 @cache
 def _text() -> str:
-    return large_policy(60)
+    return large_policy(100)
 
 
 def test_facts_that_move() -> None:
