@@ -47,7 +47,7 @@ IN_ORDER: Mapping[str, int | bool] = {
 
 _FEW_DEFINITIONS = 150
 """So many helping variables are in no question's way."""
-_MANY_ATOMS = 200
+_MANY_ATOMS = 150
 """Of a policy with more comparisons computed numbers may lie between the steps of their grid: what is ruled
 out is ruled out all the same, what is possible is replayed as ever, and it takes a fraction of the time."""
 
