@@ -7,6 +7,7 @@ decided over exact integers and rationals, never over floats (see ``engine.evalu
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ MEMORY_LIMIT_MB: Final = 700
 QUESTION_LIMIT: Final = 4_000_000
 """Units of z3's own work that one question may take, a few seconds: the same on every machine."""
 
+_MUCH_BYTES: Final = 200 * 2**20
 z3.set_param("memory_max_size", MEMORY_LIMIT_MB)
 
 
@@ -33,6 +35,8 @@ def begin_anew() -> None:
     z3 looks for answers in an order that depends on all it was asked before in the process.  What was made
     before can go on being asked about, but not together with what is made from now on.
     """
+    if z3.Z3_get_estimated_alloc_size() > _MUCH_BYTES:
+        gc.collect()  # proofs that are over hold each other: without memory for its names z3 ends the process
     z3.z3._main_ctx = None  # the library has no public way: what it makes next gets a context of its own
 
 

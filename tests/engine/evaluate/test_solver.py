@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from engine.evaluate.solver import Answer, Budget, Solver, begin_anew, integer
@@ -28,3 +30,17 @@ def test_two_proofs_are_not_mixed() -> None:
     begin_anew()
     with pytest.raises(AssertionError, match="another proof"):
         solver.add(integer("x") > 3)
+
+
+def test_many_proofs_in_one_process() -> None:
+    """What is over is let go of, also where nobody collects garbage: z3's memory has a limit."""
+    gc.disable()
+    try:
+        for _ in range(60):  # each takes some 17 MB of the 700
+            begin_anew()
+            solver = Solver(Budget())
+            itself: list[object] = [solver]
+            itself.append(itself)
+            assert solver.ask(integer("x") > 3) is Answer.POSSIBLE
+    finally:
+        gc.enable()
