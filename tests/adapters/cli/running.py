@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +44,13 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heeds_interruptions,
     )
+
+
+def _heeds_interruptions() -> None:
+    """Whatever runs the tests may ignore Ctrl-C, and what ignores it, its children ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def document(result: Result, schema: str) -> dict[str, Any]:
