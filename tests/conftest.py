@@ -1,7 +1,7 @@
 """What every test gets: no network, a state folder of its own, seeds that are printed.
 
-Hypothesis runs the profile named by ``TRADECTL_HYPOTHESIS``: ``quick`` (the default), ``ci`` (the
-default where ``CI`` is set) or ``long``.  Each run draws one seed and prints it in the header;
+Hypothesis runs the profile named by ``TRADECTL_HYPOTHESIS``: ``quick`` (the default) or
+``long``.  Each run draws one seed and prints it in the header;
 ``--hypothesis-seed=N`` repeats that run.
 """
 
@@ -24,14 +24,14 @@ _OWN_VARIABLES = ("TRADECTL_SHARED", "TRADECTL_HYPOTHESIS")
 _FOREIGN_PREFIXES = ("TRADECTL_", "APCA_", "ALPACA_", "CCXT_", "FINNHUB_", "TWELVEDATA_")
 
 # No deadline: a slow machine is not a failed property.
-for _name, _examples in {"quick": 40, "ci": 40, "long": 2000}.items():
+for _name, _examples in {"quick": 40, "long": 2000}.items():
     settings.register_profile(
         _name, max_examples=_examples, deadline=None, derandomize=False, print_blob=True
     )
 
 
 def _profile() -> str:
-    return os.environ.get("TRADECTL_HYPOTHESIS") or ("ci" if os.environ.get("CI") else "quick")
+    return os.environ.get("TRADECTL_HYPOTHESIS") or "quick"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -11,7 +11,7 @@ import gc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from typing import Any, Final
@@ -249,8 +249,7 @@ class Budget:
     question_limit: int = QUESTION_LIMIT
     questions: int = 0
     undecided: int = 0
-    left_open: list[str] = field(default_factory=list)
-    newer_first: bool = False
+    newer_first: bool = False  # the newer arithmetic answered last: questions of a proof are alike
 
 
 class Model:
@@ -277,14 +276,14 @@ class Model:
 
 
 def _newer(context: Any) -> Any:  # noqa: ANN401 - z3's own
-    """Return a solver with z3's newer arithmetic: quick at most questions, and it knows products."""
+    """Return a solver with z3's newer arithmetic: it knows products, and answers where the older does not."""
     solver = z3.Solver(ctx=context)
     solver.set("random_seed", 0)
     return solver
 
 
 def _simplex(context: Any) -> Any:  # noqa: ANN401 - z3's own
-    """Return one with the older arithmetic: quick where mixtures of numbers hold the newer up."""
+    """Return one with the older arithmetic: quicker at most questions, so it is asked first."""
     solver = z3.SimpleSolver(ctx=context)
     solver.set("random_seed", 0)
     solver.set("arith.solver", 2)
@@ -348,20 +347,21 @@ class Solver:
 
     def _both(self) -> Iterator[Any]:
         """Yield the solvers; the second is made when the first one has not answered for the first time."""
-        if self.budget.newer_first and len(self._solvers) == 2:
-            yield self._solvers[1]
-            yield self._solvers[0]
-            return
-        yield self._solvers[0]
         if len(self._solvers) == 1:
-            other = _newer(self._context)
-            for number, formulas in enumerate(self._asserted):
-                if number:
-                    other.push()
-                for formula in formulas:
-                    _add(other, formula)
-            self._solvers.append(other)
-        yield self._solvers[1]
+            yield self._solvers[0]
+            self._solvers.append(self._second())
+            yield self._solvers[1]
+        else:
+            yield from reversed(self._solvers) if self.budget.newer_first else self._solvers
+
+    def _second(self) -> Any:  # noqa: ANN401 - z3's own
+        other = _newer(self._context)
+        for number, formulas in enumerate(self._asserted):
+            if number:
+                other.push()
+            for formula in formulas:
+                _add(other, formula)
+        return other
 
     @contextmanager
     def supposing(self, *formulas: Formula) -> Iterator[None]:
