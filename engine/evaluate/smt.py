@@ -24,10 +24,8 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Side, Truth
-from engine.evaluate.reference import CONFIDENCE_STEPS
-from engine.evaluate.solver import (
+from engine.evaluate.formulas import (
     Formula,
-    Model,
     Number,
     as_real,
     boolean,
@@ -43,6 +41,8 @@ from engine.evaluate.solver import (
     some,
     total,
 )
+from engine.evaluate.reference import CONFIDENCE_STEPS
+from engine.evaluate.solver import Model
 from engine.evaluate.verdict import WOULD_EXIT, gates_of
 from engine.invariants import SURE_AT_MOST
 from engine.lowered import (
@@ -183,7 +183,7 @@ class Snapshot:
         Whatever the facts are, some value of the variable makes the formulas true.
         """
         self.constraints += formulas
-        self.definitions.setdefault(helping.get_id(), (helping, []))[1].extend(formulas)
+        self.definitions.setdefault(helping.identity, (helping, []))[1].extend(formulas)
         self.said += len(formulas)
 
     def fresh(self, kind: str) -> str:

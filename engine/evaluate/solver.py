@@ -1,15 +1,13 @@
-"""The one file that knows z3: formulas, numbers, and a solver with a budget.
+"""A solver with a budget: it asks z3 whether formulas can be true together.
 
-A ``Formula`` is a z3 boolean or a Python ``bool``; constants fold away before z3 sees them.  A ``Number``
-is a z3 integer or real, an ``int`` or a ``Fraction``; ``+ - * < <= > >=`` work between them.  Everything is
-decided over exact integers and rationals, never over floats (see ``engine.evaluate.smt``).
+Everything is decided over exact integers and rationals, never over floats (see ``engine.evaluate.smt``).
 """
 
 from __future__ import annotations
 
-import gc
+import ctypes
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -17,215 +15,16 @@ from fractions import Fraction
 from typing import Any, Final
 
 import z3
+from z3 import z3consts
 
-Formula = Any  # z3.BoolRef | bool: z3's own operators are untyped
-Number = Any  # z3.ArithRef | int | Fraction
+from engine.evaluate import z3_calls
+from engine.evaluate.formulas import Book, Expression, Formula, Join, Number, current_book, implies
 
 MEMORY_LIMIT_MB: Final = 700
 QUESTION_LIMIT: Final = 4_000_000
 """Units of z3's own work that one question may take, a few seconds: the same on every machine."""
 
-_MUCH_BYTES: Final = 200 * 2**20
 z3.set_param("memory_max_size", MEMORY_LIMIT_MB)
-
-
-def begin_anew() -> None:
-    """Forget every name and number given out so far: the same questions then get the same answers again.
-
-    z3 looks for answers in an order that depends on all it was asked before in the process.  What was made
-    before can go on being asked about, but not together with what is made from now on.
-    """
-    if z3.Z3_get_estimated_alloc_size() > _MUCH_BYTES:
-        gc.collect()  # proofs that are over hold each other: without memory for its names z3 ends the process
-    z3.z3._main_ctx = None  # the library has no public way: what it makes next gets a context of its own
-
-
-# --- making formulas --------------------------------------------------------------------------
-
-
-def boolean(name: str) -> Formula:
-    """Return a free truth value."""
-    return z3.Bool(name)
-
-
-def integer(name: str) -> Number:
-    """Return a free integer."""
-    return z3.Int(name)
-
-
-def real(name: str) -> Number:
-    """Return a free real number."""
-    return z3.Real(name)
-
-
-def as_real(number: Number) -> Number:
-    """Return a number as a real one."""
-    if isinstance(number, int | Fraction):
-        fraction = Fraction(number)
-        return z3.Q(fraction.numerator, fraction.denominator)
-    return z3.ToReal(number) if z3.is_int(number) else number
-
-
-def is_whole(number: Number) -> Formula:
-    """A real number is an integer."""
-    return z3.IsInt(number)
-
-
-def literal(number: Number) -> Fraction | None:
-    """Return the value of a number that is a constant, or None."""
-    if isinstance(number, int | Fraction):
-        return Fraction(number)
-    if z3.is_rational_value(number) or z3.is_int_value(number):
-        return Fraction(number.as_fraction()) if z3.is_rational_value(number) else Fraction(number.as_long())
-    return None
-
-
-def negation(formula: Formula) -> Formula:
-    """Not."""
-    if isinstance(formula, bool):
-        return not formula
-    if z3.is_not(formula):
-        return formula.arg(0)
-    context = formula.ctx
-    return z3.BoolRef(z3.Z3_mk_not(context.ref(), formula.as_ast()), context)
-
-
-def every(formulas: Iterable[Formula]) -> Formula:
-    """And: true of nothing."""
-    kept = []
-    for formula in formulas:
-        if formula is False:
-            return False
-        if formula is not True:
-            kept.append(formula)
-    return True if not kept else kept[0] if len(kept) == 1 else _joined(z3.Z3_mk_and, kept)
-
-
-def some(formulas: Iterable[Formula]) -> Formula:
-    """Or: false of nothing."""
-    kept = []
-    for formula in formulas:
-        if formula is True:
-            return True
-        if formula is not False:
-            kept.append(formula)
-    return False if not kept else kept[0] if len(kept) == 1 else _joined(z3.Z3_mk_or, kept)
-
-
-def _joined(join: Callable[..., Any], parts: Sequence[Formula]) -> Formula:
-    """Join formulas as ``z3.And`` and ``z3.Or`` do, but without asking each for its sort: they are many."""
-    context = parts[0].ctx
-    array = (z3.Ast * len(parts))(*(part.as_ast() for part in parts))
-    return z3.BoolRef(join(context.ref(), len(parts), array), context)
-
-
-def implies(premise: Formula, conclusion: Formula) -> Formula:
-    """If the premise holds, so does the conclusion."""
-    return some((negation(premise), conclusion))
-
-
-def same(left: Formula, right: Formula) -> Formula:
-    """Both are true or both are false."""
-    if isinstance(left, bool):
-        return right if left else negation(right)
-    if isinstance(right, bool):
-        return left if right else negation(left)
-    return left == right
-
-
-def choice(condition: Formula, then: Number, otherwise: Number) -> Number:
-    """The one number or the other."""
-    if isinstance(condition, bool):
-        return then if condition else otherwise
-    return z3.If(condition, then, otherwise)
-
-
-def total(numbers: Sequence[Number]) -> Number:
-    """Return the sum."""
-    return z3.Sum(list(numbers)) if numbers else z3.IntVal(0)
-
-
-def replaced(formula: Formula, by: Sequence[tuple[Any, Any]]) -> Formula:
-    """Return a formula with variables replaced by values or by other variables, and simplified."""
-    if isinstance(formula, bool) or not by:
-        return formula
-    return _folded(z3.simplify(z3.substitute(formula, *by)))
-
-
-def value_of(variable: Any, value: bool | int | Fraction) -> Any:  # noqa: ANN401 - z3's own
-    """Return the constant that stands for a value of a variable's kind."""
-    if z3.is_bool(variable):
-        return z3.BoolVal(bool(value))
-    return z3.IntVal(int(value)) if z3.is_int(variable) else as_real(Fraction(value))
-
-
-class Join(Enum):
-    """How a formula is made of others."""
-
-    AND = "and"
-    OR = "or"
-    NOT = "not"
-    NONE = "by itself"
-
-
-def shape_of(formula: Formula) -> tuple[Join, list[Formula]]:
-    """Return how a formula is made, and of which."""
-    join = _JOINS.get(formula.decl().kind(), Join.NONE)
-    return join, [] if join is Join.NONE else formula.children()
-
-
-_JOINS: Final = {z3.Z3_OP_AND: Join.AND, z3.Z3_OP_OR: Join.OR, z3.Z3_OP_NOT: Join.NOT}
-
-
-class Mentions:
-    """Finds which of some variables a formula mentions; what was looked through once is not again."""
-
-    def __init__(self) -> None:
-        """Nothing was looked through."""
-        self._found: dict[int, frozenset[int]] = {}
-        self._alive: list[Formula] = []  # formulas, and so the ids of all their parts
-
-    def of(self, formula: Formula, among: Mapping[int, object]) -> frozenset[int]:
-        """Return the ids of the variables of ``among``; those must be there before the formula is made."""
-        if isinstance(formula, bool):
-            return frozenset()
-        context = formula.ctx.ref()
-        top, found = formula.as_ast(), self._found
-        key = z3.Z3_get_ast_id(context, top)
-        if key in found:
-            return found[key]
-        self._alive.append(formula)
-        pending = [(top, key)]
-        while pending:  # parts are looked at as z3 has them: wrapped, each would cost ten times as much
-            one, identity = pending[-1]
-            if identity in found:
-                pending.pop()
-                continue
-            count = z3.Z3_get_app_num_args(context, one) if _is_made(context, one) else 0
-            below = [z3.Z3_get_app_arg(context, one, place) for place in range(count)]
-            keys = [z3.Z3_get_ast_id(context, part) for part in below]
-            missing = [pair for pair in zip(below, keys, strict=True) if pair[1] not in found]
-            if missing:
-                pending.extend(missing)
-                continue
-            mentioned = frozenset().union(*(found[part] for part in keys))
-            found[identity] = mentioned | {identity} if not below and identity in among else mentioned
-            pending.pop()
-        return found[key]
-
-
-def _is_made(context: Any, ast: Any) -> bool:  # noqa: ANN401 - z3's own
-    """Say whether something is made of parts, and not a number."""
-    return bool(z3.Z3_get_ast_kind(context, ast) == z3.Z3_APP_AST)
-
-
-def _folded(formula: Formula) -> Formula:
-    if z3.is_true(formula):
-        return True
-    return False if z3.is_false(formula) else formula
-
-
-# --- asking -----------------------------------------------------------------------------------
 
 
 class Answer(Enum):
@@ -255,24 +54,35 @@ class Budget:
 class Model:
     """Values that make a question's formulas true."""
 
-    def __init__(self, model: Any) -> None:  # noqa: ANN401 - z3's own
+    def __init__(self, book: Book, model: z3.ModelRef) -> None:
         """Keep z3's model."""
+        self._book = book
         self._model = model
+        self._pointer = model.model.value
 
     def truth(self, formula: Formula) -> bool:
         """Return the truth value of a formula."""
-        if isinstance(formula, bool):
-            return formula
-        return bool(z3.is_true(self._model.eval(formula, model_completion=True)))
+        return formula if isinstance(formula, bool) else self._value(formula) == self._book.true.pointer
 
     def number(self, number: Number) -> Fraction:
-        """Return the value of a number."""
+        """Return the value of a number; of one that is no fraction, one close to it."""
         if isinstance(number, int | Fraction):
             return Fraction(number)
-        found = self._model.eval(number, model_completion=True)
-        if z3.is_algebraic_value(found):
-            found = found.approx(30)
-        return literal(found) or Fraction(0)
+        context, value = self._book.pointer, self._value(number)
+        if z3_calls.is_algebraic(context, value):
+            value = z3_calls.algebraic_lower(context, value, _DIGITS)
+        if z3_calls.ast_kind(context, value) != z3consts.Z3_NUMERAL_AST:
+            return Fraction(0)  # a quotient by zero may be anything
+        return Fraction(z3_calls.numeral_text(context, value).decode())
+
+    def _value(self, expression: Expression) -> int:
+        found = ctypes.c_void_p()
+        z3_calls.model_eval(self._book.pointer, self._pointer, expression.pointer, True, ctypes.byref(found))
+        assert found.value is not None, self._book.complaint()
+        return found.value
+
+
+_DIGITS: Final = 30
 
 
 def _newer(context: Any) -> Any:  # noqa: ANN401 - z3's own
@@ -298,20 +108,17 @@ def _add(solver: Any, formula: Formula) -> None:  # noqa: ANN401 - z3's own
 
 
 def _checked(
-    solver: Any,  # noqa: ANN401 - z3's own
-    budget: Budget,
-    share: float,
-    names: Sequence[Formula],
-) -> Any:  # noqa: ANN401 - z3's own
+    solver: z3.Solver, budget: Budget, share: float, names: Sequence[Expression], book: Book
+) -> z3.CheckSatResult:
     """Ask one solver for a share of a question's work, and within the budget."""
     solver.set("rlimit", round(share * budget.question_limit))
     left = budget.seconds_left()
     if left < _LONGEST_SECONDS:
         solver.set("timeout", max(1, round(left * 1000)))
-    try:
-        return solver.check(*names)
-    except z3.Z3Exception:  # out of memory
-        return z3.unknown
+    asked = z3_calls.pointers([name.pointer for name in names])
+    found = z3_calls.solver_check(book.pointer, solver.solver.value, len(names), asked)
+    # Out of memory it has no answer, and says so beside it.
+    return z3.unknown if z3_calls.error_code(book.pointer) else z3.CheckSatResult(found)
 
 
 _SHARES: Final = (0.02, 0.04, 0.2, 1.0)
@@ -326,11 +133,11 @@ class Solver:
     def __init__(self, budget: Budget, asserted: Iterable[Formula] = ()) -> None:
         """Begin with what always holds."""
         self.budget = budget
-        self._asserted: list[list[Formula]] = [[]]  # by level, for the one that most questions never need
-        self._context = z3.main_ctx()  # what comes later goes there, too, whatever was begun anew meanwhile
-        self._solvers = [_simplex(self._context)]
+        self._asserted: list[list[Expression]] = [[]]  # by level, for the one that most questions never need
+        self._book = current_book()  # what comes later goes there, too, whatever was begun anew meanwhile
+        self._solvers = [_simplex(self._book.context)]
         self._answering = self._solvers[0]
-        self._named: list[dict[int, tuple[Formula, Formula]]] = [{}]  # by level: formula's id, its name
+        self._named: list[dict[Expression, Expression]] = [{}]  # by level: formula, its name
         self._core: list[Formula] = []
         self.add(*asserted)
 
@@ -338,12 +145,12 @@ class Solver:
         """Assert."""
         for formula in formulas:
             if formula is not True:
-                self._assert(z3.BoolVal(formula, self._context) if isinstance(formula, bool) else formula)
+                self._assert(self._book.truth(formula))
 
-    def _assert(self, formula: Formula) -> None:
+    def _assert(self, formula: Expression) -> None:
         self._asserted[-1].append(formula)
         for solver in self._solvers:
-            _add(solver, formula)
+            z3_calls.solver_assert(self._book.pointer, solver.solver.value, formula.pointer)
 
     def _both(self) -> Iterator[Any]:
         """Yield the solvers; the second is made when the first one has not answered for the first time."""
@@ -355,12 +162,12 @@ class Solver:
             yield from reversed(self._solvers) if self.budget.newer_first else self._solvers
 
     def _second(self) -> Any:  # noqa: ANN401 - z3's own
-        other = _newer(self._context)
+        other = _newer(self._book.context)
         for number, formulas in enumerate(self._asserted):
             if number:
                 other.push()
             for formula in formulas:
-                _add(other, formula)
+                z3_calls.solver_assert(self._book.pointer, other.solver.value, formula.pointer)
         return other
 
     @contextmanager
@@ -395,17 +202,13 @@ class Solver:
             return Answer.IMPOSSIBLE
         if self.budget.over():
             return Answer.UNDECIDED
-        named = {}
-        for formula in formulas:
-            if formula is not True:
-                name = self._name(formula)
-                named[name.get_id()] = (name, formula)
+        named = {self._name(formula): formula for formula in formulas if formula is not True}
         self.budget.questions += 1
-        names = [name for name, _ in named.values()]
+        names = list(named)
         found = z3.unknown
         for share, solver in ((share, solver) for share in shares for solver in self._both()):
             self._answering = solver
-            found = _checked(solver, self.budget, share, names)
+            found = _checked(solver, self.budget, share, names, self._book)
             if found != z3.unknown or self.budget.over():
                 break
         if found != z3.unknown:
@@ -413,26 +216,26 @@ class Solver:
         if found == z3.sat:
             return Answer.POSSIBLE
         if found == z3.unsat:
-            self._core = [named[name.get_id()][1] for name in self._answering.unsat_core()]
+            core = (self._book.read(part.ast.value) for part in self._answering.unsat_core())
+            self._core = [named[part] for part in core]
             return Answer.IMPOSSIBLE
         return Answer.UNDECIDED
 
-    def _name(self, formula: Formula) -> Formula:
+    def _name(self, formula: Expression) -> Expression:
         """Return a truth value that implies the formula: only such can be asked about."""
-        identity = formula.get_id()
         for level in self._named:
-            if identity in level:
-                return level[identity][1]
+            if formula in level:
+                return level[formula]
         name = formula
-        if not (z3.is_const(formula) or (z3.is_not(formula) and z3.is_const(formula.arg(0)))):
-            name = z3.FreshBool("asked", self._context)
-            self._assert(z3.Implies(name, formula))
-        self._named[-1][identity] = (formula, name)  # keeps the formula, and so its id, alive
+        if (formula.parts[0] if formula.join is Join.NOT else formula).parts:
+            name = self._book.name()
+            self._assert(self._book.truth(implies(name, formula)))
+        self._named[-1][formula] = name
         return name
 
     def model(self) -> Model:
         """Return the values found by the last question, which was POSSIBLE."""
-        return Model(self._answering.model())
+        return Model(self._book, self._answering.model())
 
     def core(self) -> list[Formula]:
         """Return formulas of the last question that were impossible together: not always the fewest."""
@@ -447,32 +250,31 @@ class Solver:
         """
         if self.ask(*formulas, briefly=most is not None) is not Answer.IMPOSSIBLE:
             return None
-        found = {_identity(formula) for formula in self._core}
-        kept = [formula for formula in formulas if _identity(formula) in found]
+        found = set(self._core)
+        kept = [formula for formula in formulas if formula in found]
         if most is not None and len(kept) > most:
             return kept
         for formula in reversed(list(kept)):
             rest = [other for other in kept if other is not formula]
             if len(rest) < len(kept) and self._ask(rest, _SHARES[:1]) is Answer.IMPOSSIBLE:
-                found = {_identity(one) for one in self._core}
-                kept = [one for one in rest if _identity(one) in found]
+                found = set(self._core)
+                kept = [one for one in rest if one in found]
         return kept
-
-
-def _identity(formula: Formula) -> Any:  # noqa: ANN401 - an id of z3's, or a truth value
-    return formula if isinstance(formula, bool) else formula.get_id()
 
 
 def least(
     budget: Budget, asserted: Sequence[Formula], costs: Sequence[Number]
 ) -> tuple[Answer, Model | None]:
     """Find values with the least costs, the first cost first."""
-    optimize = z3.Optimize()
+    book = current_book()
+    optimize = z3.Optimize(ctx=book.context)
     optimize.set("rlimit", budget.question_limit)
     optimize.set("priority", "lex")
-    optimize.add([formula for formula in asserted if formula is not True])
+    for formula in asserted:
+        if formula is not True:
+            z3_calls.optimize_assert(book.pointer, optimize.optimize.value, book.truth(formula).pointer)
     for cost in costs:
-        optimize.minimize(cost)
+        z3_calls.optimize_minimize(book.pointer, optimize.optimize.value, book.number(cost).pointer)
     if budget.over():
         budget.undecided += 1
         return Answer.UNDECIDED, None
@@ -482,7 +284,7 @@ def least(
     except z3.Z3Exception:
         found = z3.unknown
     if found == z3.sat:
-        return Answer.POSSIBLE, Model(optimize.model())
+        return Answer.POSSIBLE, Model(book, optimize.model())
     if found == z3.unsat:
         return Answer.IMPOSSIBLE, None
     budget.undecided += 1

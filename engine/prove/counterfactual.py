@@ -19,15 +19,9 @@ from itertools import combinations, islice, product
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.reference import Leaf, ReferenceEvaluator
-from engine.evaluate.smt import Conditions, Kleene, PolicyTerms, Snapshot
-from engine.evaluate.solver import (
-    Answer,
-    Budget,
+from engine.evaluate.formulas import (
     Formula,
-    Model,
     Number,
-    Solver,
     as_real,
     boolean,
     choice,
@@ -39,6 +33,9 @@ from engine.evaluate.solver import (
     some,
     total,
 )
+from engine.evaluate.reference import Leaf, ReferenceEvaluator
+from engine.evaluate.smt import Conditions, Kleene, PolicyTerms, Snapshot
+from engine.evaluate.solver import Answer, Budget, Model, Solver
 from engine.lowered import (
     ArithmeticTerm,
     Comparison,

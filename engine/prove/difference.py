@@ -18,13 +18,8 @@ from typing import Final, NamedTuple
 
 from engine.codes import Action
 from engine.errors import PolicyError
-from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms, entry_key, fact_values, slot_range
-from engine.evaluate.solver import (
-    Answer,
-    Budget,
+from engine.evaluate.formulas import (
     Formula,
-    Model,
     as_real,
     begin_anew,
     boolean,
@@ -34,6 +29,9 @@ from engine.evaluate.solver import (
     same,
     some,
 )
+from engine.evaluate.reference import ReferenceEvaluator
+from engine.evaluate.smt import PolicyTerms, entry_key, fact_values, slot_range
+from engine.evaluate.solver import Answer, Budget, Model
 from engine.evaluate.verdict import WOULD_EXIT
 from engine.language.lower import lower_all
 from engine.language.lower_promises import PromiseForm

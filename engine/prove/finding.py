@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from engine.errors import Problem, Span
+from engine.evaluate.formulas import Formula, every, negation
 from engine.evaluate.smt import fact_values
-from engine.evaluate.solver import Answer, Formula, Model, every, negation
+from engine.evaluate.solver import Answer, Model
 from engine.language.finding_codes import finding
 from engine.prove.example import Confirms, Example, confirmed, example, redecided, usual_account
 from engine.prove.proof import Trace
@@ -73,11 +74,11 @@ def shown_near(
     win, if one is.
     """
     literals = {
-        formula.get_id(): literal
+        formula.identity: literal
         for formula, literal in literals_of(variant, range(len(variant.lowered.atoms))).items()
     }
     grounds = variant.grounds.of(every(formulas), model, literals.keys())
-    pinned = dict(literals[one.get_id()] for one in grounds if one.get_id() in literals)
+    pinned = dict(literals[one.identity] for one in grounds if one.identity in literals)
     values = fact_values(variant.form.lowered, variant.snapshot, model)
     near = variant.search.near(values, pinned, winner, confirms)
     return None if near is None else confirmed(variant, near, confirms)

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from engine.evaluate.solver import Formula, Join, Model, negation, shape_of
+from engine.evaluate.formulas import Formula, Join, negation, shape_of
+from engine.evaluate.solver import Model
 
 
 class _Shape(NamedTuple):
@@ -38,7 +39,7 @@ class Grounds:
 
     def key(self, formula: Formula) -> int:
         """Return the id by which a formula is known here."""
-        key: int = formula.get_id()
+        key: int = formula.identity
         if key not in self._shapes:
             join, below = shape_of(formula)
             self._shapes[key] = _Shape(formula, join, tuple(self.key(part) for part in below))

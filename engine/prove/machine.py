@@ -16,12 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from engine.codes import Action
-from engine.evaluate.smt import Variable
-from engine.evaluate.solver import (
-    Answer,
+from engine.evaluate.formulas import (
     Formula,
     Number,
-    Solver,
     as_real,
     boolean,
     choice,
@@ -33,6 +30,8 @@ from engine.evaluate.solver import (
     some,
     total,
 )
+from engine.evaluate.smt import Variable
+from engine.evaluate.solver import Answer, Solver
 from engine.lowered import FactSlot, SlotOrigin
 from engine.prove.outcomes import give_outcomes
 from engine.prove.variant import Variant

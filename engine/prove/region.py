@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from engine.codes import Truth
-from engine.evaluate.solver import Answer, Formula, Model, negation
+from engine.evaluate.formulas import Formula, negation
+from engine.evaluate.solver import Answer, Model
 from engine.lowered import Atom, Comparison, ConstantTerm, FactTerm, LoweredPolicy, NodeKind
 from engine.prove.variant import Variant
 from engine.units import Measure, Words
@@ -129,7 +130,7 @@ def _few(
 
 
 def _id(formula: Formula) -> int:
-    number: int = formula.get_id()
+    number: int = formula.identity
     return number
 
 

@@ -20,9 +20,10 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Truth
+from engine.evaluate.formulas import Formula, every, negation, some
 from engine.evaluate.reference import conjunction, disjunction
 from engine.evaluate.smt import Kleene, PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Formula, Solver, every, negation, some
+from engine.evaluate.solver import Answer, Budget, Solver
 from engine.evaluate.verdict import WOULD_EXIT, gates_of
 from engine.lowered import FactTerm, LoweredPolicy, NodeKind, Selection
 

@@ -27,19 +27,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from engine.codes import Action
+from engine.evaluate.formulas import Formula, every, implies, negation, same, some
 from engine.evaluate.smt import ChoiceTerms, Completion, Kleene, PolicyTerms, Snapshot, fact_values
-from engine.evaluate.solver import (
-    Answer,
-    Budget,
-    Formula,
-    Model,
-    Solver,
-    every,
-    implies,
-    negation,
-    same,
-    some,
-)
+from engine.evaluate.solver import Answer, Budget, Model, Solver
 from engine.lowered import ArithmeticTerm, ConstantTerm, FactTerm, LoweredPolicy, SlotOrigin, StepTerm, Term
 from engine.prove.finding import Finding, found
 from engine.prove.variant import Variant

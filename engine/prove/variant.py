@@ -9,19 +9,10 @@ from typing import TYPE_CHECKING
 
 from engine.codes import Action
 from engine.errors import Span
+from engine.evaluate.formulas import Formula, Mentions, every, implies, negation
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.evaluate.smt import PolicyTerms, Snapshot
-from engine.evaluate.solver import (
-    Answer,
-    Budget,
-    Formula,
-    Mentions,
-    Model,
-    Solver,
-    every,
-    implies,
-    negation,
-)
+from engine.evaluate.solver import Answer, Budget, Model, Solver
 from engine.language.lower_promises import PromiseForm, lower_promises
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin
@@ -239,7 +230,7 @@ class Variant:
         if isinstance(formula, bool):
             return frozenset()
         definitions, version = self.snapshot.definitions, self.snapshot.said
-        known = self._closures.get(formula.get_id())
+        known = self._closures.get(formula.identity)
         if known is not None and known[0] == version:
             return known[1]
         needed: frozenset[int] = frozenset()
@@ -256,7 +247,7 @@ class Variant:
                 )
                 - needed
             )
-        self._closures[formula.get_id()] = version, needed
+        self._closures[formula.identity] = version, needed
         return needed
 
     def rules(self, *actions: Action) -> list[int]:

@@ -7,8 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from engine.codes import Truth
-from engine.evaluate.smt import Kleene, PolicyTerms, Snapshot, Variable, slot_range
-from engine.evaluate.solver import (
+from engine.evaluate.formulas import (
     Formula,
     Number,
     as_real,
@@ -22,6 +21,7 @@ from engine.evaluate.solver import (
     same,
     some,
 )
+from engine.evaluate.smt import Kleene, PolicyTerms, Snapshot, Variable, slot_range
 from engine.lowered import FactSlot, LoweredPolicy
 from engine.prove.movement import DAY, Coordinate, Movement
 from engine.units import Measure

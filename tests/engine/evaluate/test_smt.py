@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from engine.codes import Action, Disposition
+from engine.evaluate.formulas import Formula, every, negation, same, value_of
 from engine.evaluate.reference import ReferenceEvaluator
 from engine.evaluate.smt import PolicyTerms, Snapshot, Variable, fact_values, slot_range
-from engine.evaluate.solver import Answer, Budget, Formula, Solver, every, negation, same, value_of
+from engine.evaluate.solver import Answer, Budget, Solver
 from engine.lowered import (
     ArithmeticTerm,
     FactSlot,

@@ -6,7 +6,8 @@ import gc
 
 import pytest
 
-from engine.evaluate.solver import Answer, Budget, Solver, begin_anew, integer
+from engine.evaluate.formulas import begin_anew, integer
+from engine.evaluate.solver import Answer, Budget, Solver
 
 
 def test_an_older_solver_goes_on() -> None:

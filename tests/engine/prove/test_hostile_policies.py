@@ -23,7 +23,7 @@ BUDGET_SECONDS: Final = 1
 OVERRUN_SECONDS: Final = 7
 """Loading takes up to three of these, imports one, and a question that has begun may go on for a moment."""
 MEMORY_BYTES: Final = 1 << 30
-MAY_BE_SETTLED: Final = frozenset({"products", "divisions", "nested"})
+MAY_BE_SETTLED: Final = frozenset({"products", "divisions", "nested", "constants"})
 """What is hard for a solver by its looks alone."""
 
 

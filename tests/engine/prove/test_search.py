@@ -6,7 +6,8 @@ import random
 from functools import cache
 
 from engine.codes import Disposition
-from engine.evaluate.solver import Answer, Budget, begin_anew, every, negation
+from engine.evaluate.formulas import begin_anew, every, negation
+from engine.evaluate.solver import Answer, Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.prove.choice import check_choice
@@ -54,7 +55,7 @@ def test_grounds() -> None:
     """Grounds are true in the model, and without what they are grounds of impossible."""
     variant = large_variant()
     literals = literals_of(variant, range(len(variant.lowered.atoms)))
-    ids = {formula.get_id() for formula in literals}
+    ids = {formula.identity for formula in literals}
     for rule in (0, 3, 4):
         fault = every((variant.terms.candidates[rule].matches, variant.in_order))
         assert variant.ask(fault) is Answer.POSSIBLE
