@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
+# What pip does for every other package: a command need not compile what it imports, also where it may not write.
+COMPILE = $(BIN)/python -m compileall -q engine adapters policies schemas
 # Where the tests find real market data; those that need it are skipped where it is absent.
 export TRADECTL_SHARED ?= $(abspath ../shared)
 
@@ -57,10 +59,12 @@ $(BIN)/python:
 
 $(RUN_READY): pyproject.toml | $(BIN)/python
 	$(PIP) install --editable .
+	$(COMPILE)
 	touch $@
 
 $(TEST_READY): pyproject.toml | $(BIN)/python
 	$(PIP) install --editable '.[dev]'
 	@# It carries Alpaca's OpenAPI documents; what it needs to run as a server is not wanted.
 	$(PIP) install --no-deps 'alpaca-mcp-server>=2'
+	$(COMPILE)
 	touch $@ $(RUN_READY)

@@ -60,7 +60,7 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wipe the line."""
-        if self._drawn:
+        """Wipe the line: where it took long, a copy of this process may have drawn what this one has not."""
+        if self._drawn or self._due():
             self._stream.write("\r\x1b[2K")
             self._stream.flush()

@@ -19,6 +19,7 @@ from adapters.cli.validate_document import document
 from adapters.cli.validate_text import listing
 from adapters.cli.validation import STANDARD_INPUT, Outcome, Unread, Validated
 from adapters.cli.writing import require_new, write_new
+from adapters.processes import at_once
 from engine.errors import NotFoundError, TradectlError, UnavailableError
 from engine.language.checker import suggestion
 from engine.language.finding_codes import FINDING_CODES, FindingCode
@@ -113,7 +114,7 @@ def _validated(name: str, budget_seconds: float | None) -> Outcome:
         over=lambda: time.monotonic() > deadline, seconds_left=lambda: deadline - time.monotonic()
     )
     with ProgressBar(f"proving {shown}:") as bar:
-        proved = prove(checked.policy, checked.lowered, budget, bar.say)
+        proved = prove(checked.policy, checked.lowered, budget, bar.say, at_once)
     return Validated(name, checked, proved, time.monotonic() - began)
 
 

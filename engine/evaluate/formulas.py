@@ -297,7 +297,7 @@ _JOINS: Final = {z3consts.Z3_OP_AND: Join.AND, z3consts.Z3_OP_OR: Join.OR, z3con
 
 # --- the proof that is going on ---------------------------------------------------------------
 
-_current = Book()
+_current: Book | None = None
 
 
 def begin_anew() -> None:
@@ -309,11 +309,14 @@ def begin_anew() -> None:
     global _current
     if z3core.Z3_get_estimated_alloc_size() > _MUCH_BYTES:
         gc.collect()  # proofs that are over hold each other: without memory for its names z3 ends the process
-    _current = Book()
+    _current = None
 
 
 def current_book() -> Book:
     """Return the book of the proof that is going on."""
+    global _current
+    if _current is None:
+        _current = Book()
     return _current
 
 
@@ -322,24 +325,24 @@ def current_book() -> Book:
 
 def boolean(name: str) -> Formula:
     """Return a free truth value."""
-    return _current.variable(name, Sort.TRUTH)
+    return current_book().variable(name, Sort.TRUTH)
 
 
 def integer(name: str) -> Number:
     """Return a free integer."""
-    return _current.variable(name, Sort.WHOLE)
+    return current_book().variable(name, Sort.WHOLE)
 
 
 def real(name: str) -> Number:
     """Return a free real number."""
-    return _current.variable(name, Sort.REAL)
+    return current_book().variable(name, Sort.REAL)
 
 
 def as_real(number: Number) -> Number:
     """Return a number as a real one."""
     if isinstance(number, Expression):
         return number.book.as_sort(number, Sort.REAL)
-    return _current.numeral(number, Sort.REAL)
+    return current_book().numeral(number, Sort.REAL)
 
 
 def is_whole(number: Number) -> Formula:

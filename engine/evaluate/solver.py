@@ -248,7 +248,8 @@ class Solver:
         With ``most`` it is asked briefly; if more than so many are left by the first question, they are
         what is returned.
         """
-        if self.ask(*formulas, briefly=most is not None) is not Answer.IMPOSSIBLE:
+        first = self.ask(*formulas) if most is None else self._ask(formulas, _SHARES[:1])
+        if first is not Answer.IMPOSSIBLE:
             return None
         found = set(self._core)
         kept = [formula for formula in formulas if formula in found]

@@ -13,15 +13,14 @@ from engine.lowered import LoweredRule, NodeKind
 from engine.prove.example import Confirms, Outcome, example
 from engine.prove.finding import MOST_TOLD, Finding, again, ask_plainly, enough, found, shown_in, shown_near
 from engine.prove.region import region_around
-from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
 
 
-def check_choice(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
+def check_choice(variant: Variant) -> Iterator[Finding]:
     """Find shadowed rules, entries that always exit, priorities that decide, and gaps."""
     for index in range(len(variant.lowered.rules)):
         # A sample knows nothing of what follows an entry.
-        if index not in seen.won or _rule(variant, index).action is Action.BUY:
+        if index not in variant.witnessed.won or _rule(variant, index).action is Action.BUY:
             yield from _never_decides(variant, index)
     sought = (one for index in range(len(variant.lowered.rules)) for one in _priority_decides(variant, index))
     told = (one for one in islice(sought, 2 * MOST_TOLD) if one is not None)

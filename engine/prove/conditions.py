@@ -10,17 +10,18 @@ from engine.evaluate.solver import Answer
 from engine.lowered import Comparison, LoweredPolicy, LoweredRule, NodeKind
 from engine.prove.finding import Finding, found
 from engine.prove.region import literal_words
-from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
 from engine.verbs.terms import atoms_of_node
 
 
-def check_conditions(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
+def check_conditions(variant: Variant) -> Iterator[Finding]:
     """Find unreachable rules, and parts of conditions that are always true or always false."""
     policy = variant.lowered
     dead: set[int] = set()
     for rule in policy.rules:
-        if _never(variant, seen, rule.when):
+        if variant.lowered.nodes[rule.when].kind is not NodeKind.CONSTANT and _never(
+            variant, rule.when, True
+        ):
             dead.add(rule.when)
             yield _unreachable(variant, rule)
     tops = {rule.when for rule in policy.rules} | {rule.when_entry for rule in policy.rules}
@@ -34,10 +35,10 @@ def check_conditions(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
                 continue
             span = _span(policy, node)
             words = _words(policy, node)
-            if not seen.true[node] and variant.ask(variant.terms.node(node).true) is Answer.IMPOSSIBLE:
+            if _never(variant, node, True):
                 told |= _below(policy, node)
                 yield found(variant, "always-false", f"{owner}: '{words}' can never be true", span)
-            elif not seen.false[node] and variant.ask(variant.terms.node(node).false) is Answer.IMPOSSIBLE:
+            elif _never(variant, node, False):
                 told |= _below(policy, node)
                 yield found(variant, "always-true", f"{owner}: '{words}' is always true", span)
 
@@ -63,10 +64,15 @@ def _conjuncts(policy: LoweredPolicy, node: int) -> list[int]:
     return list(dict.fromkeys(part for child in lowered.children for part in _conjuncts(policy, child)))
 
 
-def _never(variant: Variant, seen: Witnessed, node: int) -> bool:
-    if seen.true[node] or variant.lowered.nodes[node].kind is NodeKind.CONSTANT:
+def _never(variant: Variant, node: int, truth: bool) -> bool:
+    """Say whether nothing makes a condition true, or false; what was seen once is not asked again."""
+    seen = variant.witnessed.true if truth else variant.witnessed.false
+    if seen[node]:
         return False
-    return variant.ask(variant.terms.node(node).true) is Answer.IMPOSSIBLE
+    kleene = variant.terms.node(node)
+    answer = variant.ask(kleene.true if truth else kleene.false)
+    seen[node] = answer is Answer.POSSIBLE
+    return answer is Answer.IMPOSSIBLE
 
 
 def _owners(policy: LoweredPolicy) -> Iterator[tuple[str, int, bool]]:

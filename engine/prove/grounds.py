@@ -8,7 +8,7 @@ numbers do, is the solver's to say.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 from engine.evaluate.formulas import Formula, Join, negation, shape_of
@@ -61,6 +61,7 @@ class _Search:
         self._truths: dict[int, bool] = {}
         self._chosen: dict[int, bool] = {}  # leaves
         self._clauses: list[list[_Option]] = []
+        self._known: dict[_Option, list[_Option]] = {}  # by formula and truth value: its options
 
     def grounds(self, key: int) -> list[Formula]:
         self._need(key, self._truth(key))
@@ -101,15 +102,19 @@ class _Search:
             for part in below:
                 self._need(part, truth)
         else:
-            options = list(dict.fromkeys(self._options(below, truth)))
+            options = self._options(key, truth)
             if len(options) == 1:
                 self._need(*options[0])
             else:
                 self._clauses.append(options)
 
-    def _options(self, below: Iterable[int], truth: bool) -> Iterable[_Option]:
-        """Yield the parts that have a truth value; of a part with a choice its own parts."""
-        for part in below:
+    def _options(self, key: int, truth: bool) -> list[_Option]:
+        """Return the parts that give a formula its truth value; of a part with a choice its own parts."""
+        known = self._known.get((key, truth))
+        if known is not None:
+            return known
+        options: dict[_Option, None] = {}
+        for part in self._shape(key).below:
             if self._truth(part) != truth:
                 continue
             at, wanted = part, truth
@@ -118,9 +123,11 @@ class _Search:
                 at, wanted = inner[0], not wanted
                 _, join, inner = self._shape(at)
             if join is not Join.NONE and (join is Join.AND) != wanted:
-                yield from self._options(inner, wanted)
+                options.update(dict.fromkeys(self._options(at, wanted)))
             else:
-                yield at, wanted
+                options[at, wanted] = None
+        found = self._known[key, truth] = list(options)
+        return found
 
     def _follows(self, option: _Option) -> bool:
         """Say whether what was chosen makes something so already."""

@@ -10,7 +10,6 @@ from engine.evaluate.formulas import Formula, every
 from engine.evaluate.solver import Answer
 from engine.lowered import LimitKind, LimitScope, LoweredLimit
 from engine.prove.finding import Finding, found
-from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant
 from engine.units import Measure
 
@@ -18,20 +17,19 @@ _WORTH_ROUNDING_CENTS: Final = 1000
 """Of sizes below this, two may round to the same although one is a multiple of the other."""
 
 
-def check_limits(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
+def check_limits(variant: Variant) -> Iterator[Finding]:
     """Compare the size of every entry with the bounds that speak of one order, or of its symbol."""
     entries = [
         index
         for index in variant.rules(Action.BUY)
-        if variant.lowered.rules[index].size_measure is Measure.MONEY
-        and variant.ask(variant.terms.candidates[index].matches) is Answer.POSSIBLE
+        if variant.lowered.rules[index].size_measure is Measure.MONEY and _can_match(variant, index)
     ]
     if len(entries) < len(variant.rules(Action.BUY)) or not entries:
         return
     for limit in variant.lowered.limits:
         if limit.bound is None or not _of_one_order(limit):
             continue
-        if _seen_both(variant, seen, entries, limit):
+        if _seen_both(variant, entries, limit):
             continue
         over = [_exceeds(variant, rule, limit) for rule in entries]
         asked = [variant.ask(one) for one in over]
@@ -44,12 +42,18 @@ def check_limits(variant: Variant, seen: Witnessed) -> Iterator[Finding]:
             yield _said(variant, code, limit, what)
 
 
-def _seen_both(variant: Variant, seen: Witnessed, entries: list[int], limit: LoweredLimit) -> bool:
+def _can_match(variant: Variant, rule: int) -> bool:
+    matches = variant.terms.candidates[rule].matches
+    seen = variant.witnessed.true[variant.lowered.rules[rule].when]
+    return seen or variant.ask(matches) is Answer.POSSIBLE
+
+
+def _seen_both(variant: Variant, entries: list[int], limit: LoweredLimit) -> bool:
     """Say whether samples have shown orders within a limit and beyond it."""
     index = variant.lowered.limits.index(limit)
     owned_slot = variant.lowered.slot("position_value")
     within = beyond = False
-    for values, truths in seen.facts:
+    for values, truths in variant.witnessed.facts:
         matching = [rule for rule in entries if truths[variant.lowered.rules[rule].when] == Truth.TRUE]
         for rule in matching:
             lowered = variant.lowered.rules[rule]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, NamedTuple
 
 from engine.codes import Side
 from engine.errors import Problem, Span
@@ -13,7 +14,7 @@ from engine.evaluate.solver import Budget
 from engine.language.finding_codes import finding
 from engine.language.policy import Policy
 from engine.language.types import implied
-from engine.lowered import Comparison, LoweredPolicy, NodeKind
+from engine.lowered import Comparison, LoweredPolicy, Node, NodeKind
 from engine.prove.choice import check_choice
 from engine.prove.conditions import check_conditions
 from engine.prove.exits import check_exits
@@ -21,7 +22,6 @@ from engine.prove.finding import Finding, merged
 from engine.prove.limits import check_limits
 from engine.prove.promises import prove_promises
 from engine.prove.proof import Proof, Verdict
-from engine.prove.samples import Witnessed
 from engine.prove.signals import check_signals
 from engine.prove.unknowns import check_unknowns
 from engine.prove.variant import Variant, variants_of
@@ -59,62 +59,98 @@ class Proved:
         return tuple(one.problem for one in self.findings)
 
 
+class Part(NamedTuple):
+    """What one share of the work came to; so many ``questions`` were asked and were left ``undecided``."""
+
+    findings: list[Finding]
+    left_open: list[str]
+    proofs: list[Proof]
+    questions: int
+    undecided: int
+
+
+Share = Callable[[], Part]
+"""A share of the work: it needs nothing of the others, and can be done wherever a processor is free."""
+
+
+def in_turn(shares: Sequence[Share]) -> list[Part]:
+    """Do one share after the other."""
+    return [share() for share in shares]
+
+
 def prove(
     policy: Policy,
     lowered: Mapping[str, LoweredPolicy],
     budget: Budget | None = None,
     progress: Progress = lambda _text: None,
+    at_once: Callable[[Sequence[Share]], Sequence[Part]] = in_turn,
 ) -> Proved:
-    """Look for every kind of finding in every variant of a policy that loads."""
-    begin_anew()
+    """Look for every kind of finding in every variant of a policy that loads.
+
+    ``at_once`` does the shares of the work, in whatever order and wherever: what is found is the same.
+    """
     budget = budget or Budget()
-    found: list[Finding] = []
-    left_open: list[str] = []
-    dead: dict[str, list[bool]] = {}
-    proofs: list[Proof] = []
-    variants = looked_at = 0
-    for variant in variants_of(policy, lowered, budget):
-        variants += 1
-        seen = Witnessed(variant)
-        looked_at += len(variant.symbols)
-        for name, checks in _CHECKS.items():
-            before = budget.undecided
-            progress(f"{name} ({variant.words})")
-            if not budget.over():
-                found += checks(variant, seen)
-            if budget.undecided > before or budget.over():
-                left_open.append(f"{name} for {variant.words}")
-        progress(f"promises ({variant.words})")
-        before = budget.undecided
-        said = prove_promises(variant)
-        proofs += said
-        if budget.undecided > before and any(proof.verdict is Verdict.UNDECIDED for proof in said):
-            left_open.append(f"promises for {variant.words}")
-        for rule in variant.lowered.rules:
-            constant = variant.lowered.nodes[rule.when]
-            never = constant.kind is NodeKind.CONSTANT and constant.atom == 0
-            dead.setdefault(rule.name, []).append(never)
-        if budget.over() and not policy.promises and looked_at < len(lowered):
-            left_open.append("everything for the other symbols")
-            break  # of promises it is said, variant by variant, that they were left open
-    promises = joined(proofs)
-    found += [*_nowhere(policy, dead), *promise_findings(promises)]
+    parts = at_once([partial(_done, names, policy, lowered, budget, progress) for names in _SHARES])
+    left_open = [text for part in parts for text in part.left_open]
+    promises = joined([proof for part in parts for proof in part.proofs])
+    found = [one for part in parts for one in part.findings]
+    found += [*_nowhere(policy, lowered), *promise_findings(promises)]
     together = merged(found, len(lowered))
     if left_open:
         together.append(_open(left_open, policy))
     together.sort(key=lambda one: (one.problem.span.start, one.problem.code))
+    budget.questions += sum(part.questions for part in parts)
+    budget.undecided += sum(part.undecided for part in parts)
+    variants = len({id(form) for form in lowered.values()})
     return Proved(tuple(together), tuple(left_open), budget.questions, variants, promises)
 
 
+def _done(
+    names: Sequence[str],
+    policy: Policy,
+    lowered: Mapping[str, LoweredPolicy],
+    bounds: Budget,
+    progress: Progress,
+) -> Part:
+    """Do a share: some checks, of every variant."""
+    begin_anew()
+    budget = replace(bounds, questions=0, undecided=0)
+    found: list[Finding] = []
+    left_open: list[str] = []
+    proofs: list[Proof] = []
+    looked_at = 0
+    for variant in variants_of(policy, lowered, budget):
+        looked_at += len(variant.symbols)
+        for name in names:
+            before = budget.undecided
+            progress(f"{name} ({variant.words})")
+            said = prove_promises(variant) if name == _PROMISES else []
+            proofs += said
+            if name != _PROMISES and not budget.over():
+                found += _CHECKS[name](variant)
+            matters = name != _PROMISES or any(proof.verdict is Verdict.UNDECIDED for proof in said)
+            if matters and (budget.undecided > before or budget.over()):
+                left_open.append(f"{name} for {variant.words}")
+        # Of promises it is said, variant by variant, that they were left open.
+        if budget.over() and looked_at < len(lowered) and not (_PROMISES in names and policy.promises):
+            left_open.append(f"{', '.join(names)} for the other symbols")
+            break
+    return Part(found, left_open, proofs, budget.questions, budget.undecided)
+
+
 _UNKNOWN: Final = "unknown facts"
-_CHECKS: Mapping[str, Callable[[Variant, Witnessed], Iterator[Finding]]] = {
+_PROMISES: Final = "promises"
+_CHECKS: Mapping[str, Callable[[Variant], Iterator[Finding]]] = {
     "conditions": check_conditions,
     "rules": check_choice,
-    "exits": lambda variant, _seen: check_exits(variant),
-    "signals": lambda variant, _seen: check_signals(variant, promised_sides(variant.policy)),
+    "exits": check_exits,
+    "signals": lambda variant: check_signals(variant, promised_sides(variant.policy)),
     "limits": check_limits,
-    _UNKNOWN: lambda variant, _seen: check_unknowns(variant),
+    _UNKNOWN: check_unknowns,
 }
+_SHARES: Final = (("exits", _UNKNOWN, _PROMISES), ("conditions", "rules", "signals", "limits"))
+"""What is done together: about as long the one as the other.  A check is told what earlier ones of its share
+found; each share translates the policy, so that there are few."""
 
 
 def promised_sides(policy: Policy) -> frozenset[tuple[int, int]]:
@@ -129,12 +165,17 @@ def promised_sides(policy: Policy) -> frozenset[tuple[int, int]]:
     return frozenset(pair for pair in found if pair[1] < len(SIDE.words) and pair[1] != Side.NONE)
 
 
-def _nowhere(policy: Policy, dead: Mapping[str, list[bool]]) -> Iterator[Finding]:
-    """Find rules whose condition is decided for every variant, and is false."""
-    for rule in policy.rules:
-        if dead.get(rule.name) and all(dead[rule.name]):
-            message = f"rule '{rule.name}' can never be true for any symbol it is for"
-            yield Finding(finding("unreachable-rule", message, rule.span), tuple(dead))
+def _nowhere(policy: Policy, lowered: Mapping[str, LoweredPolicy]) -> Iterator[Finding]:
+    """Find rules whose condition is decided for every symbol that they are for, and is false."""
+    conditions: dict[str, list[Node]] = {}
+    for form in {id(form): form for form in lowered.values()}.values():
+        for rule in form.rules:
+            conditions.setdefault(rule.name, []).append(form.nodes[rule.when])
+    for written in policy.rules:
+        nodes = conditions.get(written.name)
+        if nodes and all(node.kind is NodeKind.CONSTANT and node.atom == 0 for node in nodes):
+            message = f"rule '{written.name}' can never be true for any symbol it is for"
+            yield Finding(finding("unreachable-rule", message, written.span), tuple(lowered))
 
 
 def _open(left_open: list[str], policy: Policy) -> Finding:

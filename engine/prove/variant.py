@@ -21,6 +21,7 @@ from engine.vocabulary import AGENT_STATE, CLOCK_STATE, POSITION_STATE, QUOTE_ST
 
 if TYPE_CHECKING:
     from engine.prove.finding import Finding
+    from engine.prove.samples import Witnessed
     from engine.prove.search import Search
 
 _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
@@ -116,6 +117,13 @@ class Variant:
     def grounds(self) -> Grounds:
         """What is known of how its formulas are made."""
         return Grounds()
+
+    @cached_property
+    def witnessed(self) -> Witnessed:
+        """What samples of facts have shown of it."""
+        from engine.prove.samples import Witnessed  # it looks at variants itself
+
+        return Witnessed(self)
 
     @cached_property
     def search(self) -> Search:

@@ -17,7 +17,7 @@ class Terminal(StringIO):
 
 def drawn(stream: StringIO, seconds: list[float]) -> list[str]:
     """Report ten of ten pieces of work, one at each of some seconds; return what was written."""
-    times = iter([0.0, *seconds])
+    times = iter([0.0, *seconds, seconds[-1]])
     with ProgressBar("work", stream, lambda: next(times)) as bar:
         for done, _ in enumerate(seconds, 1):
             bar(done, len(seconds))
@@ -42,6 +42,15 @@ def test_longer_work_is_drawn_and_wiped() -> None:
 def test_what_is_no_terminal_gets_nothing() -> None:
     """A log is no place for a bar."""
     assert drawn(StringIO(), [2.0, 3.0]) == []
+
+
+def test_what_a_copy_of_the_process_has_drawn_is_wiped() -> None:
+    """This one has drawn nothing in all the time."""
+    times = iter([0.0, 1.5])
+    stream = Terminal()
+    with ProgressBar("work", stream, lambda: next(times)):
+        pass
+    assert stream.getvalue() == "\r\x1b[2K"
 
 
 def test_work_of_unknown_length_says_what_it_does() -> None:

@@ -14,7 +14,6 @@ from engine.prove.choice import check_choice
 from engine.prove.finding import enough
 from engine.prove.moving import MovingFacts
 from engine.prove.region import literals_of
-from engine.prove.samples import Witnessed
 from engine.prove.variant import Variant, variants_of
 from tests.bench.large_policies import large_policy
 
@@ -68,7 +67,7 @@ def test_grounds() -> None:
 def test_findings_of_a_large_policy() -> None:
     """Each has an example in which the rule does what is said, and of one kind there are a few only."""
     variant = large_variant()
-    said = list(check_choice(variant, Witnessed(variant)))
+    said = list(check_choice(variant))
     deciding = [one for one in said if one.problem.code == "priority-decides"]
     assert deciding
     assert enough(variant, "priority-decides")
