@@ -10,7 +10,7 @@ from engine.codes import Action, Disposition, Truth
 from engine.evaluate.formulas import Formula, every, negation, some
 from engine.evaluate.solver import Answer, Model
 from engine.lowered import LoweredRule, NodeKind
-from engine.prove.example import Confirms, Outcome, example
+from engine.prove.example import Confirms, Outcome, example, usual_account
 from engine.prove.finding import MOST_TOLD, Finding, again, ask_plainly, enough, found, shown_in, shown_near
 from engine.prove.region import region_around
 from engine.prove.variant import Variant
@@ -43,7 +43,8 @@ def _never_decides(variant: Variant, index: int) -> Iterator[Finding]:
     if enough(variant, *_NEVER) and not never:
         return
     decides = candidate.acts if rule.action is Action.BUY else candidate.wins
-    if variant.ask(decides, variant.in_order) is not Answer.IMPOSSIBLE:
+    usually = variant.ask(decides, variant.in_order, *usual_account(variant), briefly=True)
+    if usually is Answer.POSSIBLE or variant.ask(decides, variant.in_order) is not Answer.IMPOSSIBLE:
         return
     if variant.ask(candidate.matches, variant.in_order) is not Answer.POSSIBLE:
         return  # unreachable, which is told
