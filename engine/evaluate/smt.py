@@ -18,7 +18,7 @@ A limit is not modelled beyond what every buy obeys: see ``PolicyTerms.bought``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, NamedTuple
@@ -1198,19 +1198,40 @@ class ChoiceTerms(PolicyTerms):
     """What becomes of each rule before the choice; any comparison may be true, false or Unknown.
 
     Whatever is impossible here is so for facts, too: of them no more is said than its user says of ``atom``.
+    The conditions ``whole`` are not looked into: they are one and the same, and so are questions about rules
+    that differ in nothing else.  Two of them must not meet in a question.
     """
+
+    def __init__(self, policy: LoweredPolicy, snapshot: Snapshot, whole: Collection[int] = ()) -> None:
+        """Translate what becomes of each rule."""
+        self._whole = whole
+        self.condition = self._anything(snapshot, "condition")
+        super().__init__(policy, snapshot)
+
+    @staticmethod
+    def _anything(snapshot: Snapshot, name: str) -> Kleene:
+        true, false = (boolean(snapshot.fresh(name)) for _ in range(2))
+        snapshot.define(true, negation(every((true, false))))
+        return Kleene(true, false)
+
+    def node(self, node: int) -> Kleene:
+        """Return when a condition is true and when false."""
+        return self.condition if node in self._whole else super().node(node)
 
     def atom(self, index: int) -> Kleene:
         """Return a comparison of which nothing is known but that it is not both true and false."""
         if index not in self._atoms:
-            true, false = (boolean(self.snapshot.fresh(f"atom {index}")) for _ in range(2))
-            self.snapshot.define(true, negation(every((true, false))))
-            self._atoms[index] = Kleene(true, false)
+            self._atoms[index] = self._anything(self.snapshot, f"atom {index}")
         return self._atoms[index]
 
     def _choose(self) -> None:
         """Choose nothing: what wins over what is its user's to say."""
         self._leave_tries_open()
+        for bits in (
+            self.would_exit,
+            self.would_exit_unknown,
+        ):  # a question is about one entry: one bit will do
+            bits.update(dict.fromkeys(bits, next(iter(bits.values()), False)))
         self._open: dict[object, Formula] = {}  # by gates and who asks: none vetoes
 
     def is_free(self, index: int) -> Formula:

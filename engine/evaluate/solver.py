@@ -121,9 +121,11 @@ def _checked(
     return z3.unknown if z3_calls.error_code(book.pointer) else z3.CheckSatResult(found)
 
 
-_SHARES: Final = (0.02, 0.04, 0.2, 1.0)
+_SHARES: Final = (0.1, 0.3, 1.0)
 """Of a question's limit: each solver is asked for so little work, in turn, before either gets more."""
-_BRIEFLY: Final = _SHARES[:2]
+_BRIEFLY: Final = _SHARES[:1]
+_HARDLY: Final = (0.02,)
+"""Where an answer saves a little, and nothing is lost without one."""
 _LONGEST_SECONDS: Final = 3600.0
 
 
@@ -245,10 +247,10 @@ class Solver:
         """Return formulas, none of which can be left out, that are impossible together; None if undecided.
 
         Of formulas that could be left out, later ones go first.  One of which it is not soon clear stays.
-        With ``most`` it is asked briefly; if more than so many are left by the first question, they are
+        With ``most`` it is hardly asked; if more than so many are left by the first question, they are
         what is returned.
         """
-        first = self.ask(*formulas) if most is None else self._ask(formulas, _SHARES[:1])
+        first = self.ask(*formulas) if most is None else self._ask(formulas, _HARDLY)
         if first is not Answer.IMPOSSIBLE:
             return None
         found = set(self._core)
@@ -257,7 +259,7 @@ class Solver:
             return kept
         for formula in reversed(list(kept)):
             rest = [other for other in kept if other is not formula]
-            if len(rest) < len(kept) and self._ask(rest, _SHARES[:1]) is Answer.IMPOSSIBLE:
+            if len(rest) < len(kept) and self._ask(rest, _HARDLY) is Answer.IMPOSSIBLE:
                 found = set(self._core)
                 kept = [one for one in rest if one in found]
         return kept

@@ -11,7 +11,7 @@ from engine.lowered import Comparison, LoweredPolicy, LoweredRule, NodeKind
 from engine.prove.finding import Finding, found
 from engine.prove.region import literal_words
 from engine.prove.variant import Variant
-from engine.verbs.terms import atoms_of_node
+from engine.verbs.terms import atoms_of_node, nodes_below
 
 
 def check_conditions(variant: Variant) -> Iterator[Finding]:
@@ -31,15 +31,15 @@ def check_conditions(variant: Variant) -> Iterator[Finding]:
             continue
         parts = list(_parts(policy, top, whole=whole and top not in tops))
         for node in parts:
-            if node in told or told.intersection(_below(policy, node) - {node}):
+            if node in told or told.intersection(nodes_below(policy, node) - {node}):
                 continue
             span = _span(policy, node)
             words = _words(policy, node)
             if _never(variant, node, True):
-                told |= _below(policy, node)
+                told |= nodes_below(policy, node)
                 yield found(variant, "always-false", f"{owner}: '{words}' can never be true", span)
             elif _never(variant, node, False):
-                told |= _below(policy, node)
+                told |= nodes_below(policy, node)
                 yield found(variant, "always-true", f"{owner}: '{words}' is always true", span)
 
 
@@ -98,10 +98,6 @@ def _parts(policy: LoweredPolicy, node: int, *, whole: bool) -> Iterator[int]:
         yield node
     for child in lowered.children:
         yield from _parts(policy, child, whole=lowered.kind is not NodeKind.NOT)
-
-
-def _below(policy: LoweredPolicy, node: int) -> set[int]:
-    return {node}.union(*(_below(policy, child) for child in policy.nodes[node].children))
 
 
 def _span(policy: LoweredPolicy, node: int) -> Span:

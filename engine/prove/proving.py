@@ -148,7 +148,7 @@ _CHECKS: Mapping[str, Callable[[Variant], Iterator[Finding]]] = {
     "limits": check_limits,
     _UNKNOWN: check_unknowns,
 }
-_SHARES: Final = (("exits", _UNKNOWN, _PROMISES), ("conditions", "rules", "signals", "limits"))
+_SHARES: Final = (("exits", "signals", _UNKNOWN, _PROMISES), ("conditions", "rules", "limits"))
 """What is done together: about as long the one as the other.  A check is told what earlier ones of its share
 found; each share translates the policy, so that there are few."""
 

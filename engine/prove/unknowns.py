@@ -24,17 +24,27 @@ impossible there is one for facts.  Only what is left of it is asked of the fact
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from engine.codes import Action
 from engine.evaluate.formulas import Formula, every, implies, negation, same, some
 from engine.evaluate.smt import ChoiceTerms, Completion, Kleene, PolicyTerms, Snapshot, fact_values
 from engine.evaluate.solver import Answer, Budget, Model, Solver
-from engine.lowered import ArithmeticTerm, ConstantTerm, FactTerm, LoweredPolicy, SlotOrigin, StepTerm, Term
+from engine.lowered import (
+    ArithmeticTerm,
+    ConstantTerm,
+    FactTerm,
+    LoweredGate,
+    LoweredPolicy,
+    LoweredRule,
+    SlotOrigin,
+    StepTerm,
+    Term,
+)
 from engine.prove.finding import Finding, found
 from engine.prove.variant import Variant
 from engine.units import GRID_PER_UNIT, Measure
-from engine.verbs.terms import slots_of_term
+from engine.verbs.terms import nodes_below, slots_of_node, slots_of_term
 
 _VOTED = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL)
 
@@ -72,11 +82,32 @@ def same_choice(policy: LoweredPolicy, budget: Budget) -> bool:
     ``x`` nor withholds others does neither in ``y``.  By induction in the order of rules that is enough: of
     what goes before a buy that wins, and of all exits, none is free to stand, and none withholds it.
     """
+    return any(_same_choice(policy, budget, whole) for whole in (_plain(policy), frozenset[int]()))
+
+
+def _plain(policy: LoweredPolicy) -> frozenset[int]:
+    """Return the conditions of rules that are known once they are: one stands for all of them.
+
+    Those are not among them that read a signal whose votes may yet change it, or are part of another
+    condition or of a gate: there two of them might meet.
+    """
+    voted = _abstaining(policy) | _readings(policy).keys()
+    tops = {rule.when for rule in policy.rules if rule.when == rule.when_entry}
+    others = {child for node in tops for child in policy.nodes[node].children}
+    read: list[LoweredGate | LoweredRule] = [*policy.gates]
+    read += [rule for rule in policy.rules if rule.when != rule.when_entry]
+    others |= {node for one in read for node in (one.when, one.when_entry)}
+    below = {below for node in others for below in nodes_below(policy, node)}
+    return frozenset(node for node in tops - below if voted.isdisjoint(slots_of_node(policy, node)))
+
+
+def _same_choice(policy: LoweredPolicy, budget: Budget, whole: Collection[int]) -> bool:
     before, after = (
-        ChoiceTerms(policy, Snapshot(name, anything_unknown=True)) for name in ("chosen ", "then ")
+        ChoiceTerms(policy, Snapshot(name, anything_unknown=True), whole) for name in ("chosen ", "then ")
     )
     solver = Solver(budget)
     solver.add(*_as_comparisons_go(policy, before, after), *_same_tries(before, after))
+    solver.add(_goes_on(before.condition, after.condition))
     solver.add(*before.snapshot.constraints, *after.snapshot.constraints)
     differs = []
     for index, rule in enumerate(policy.rules):
@@ -89,18 +120,13 @@ def same_choice(policy: LoweredPolicy, budget: Budget) -> bool:
             differs.append(every((free, negation(still_free))))
         if rule.action is Action.SELL:  # by priority, one that stands below the buy need only not withhold
             differs.append(every((negation(withholds), still_withholds)))
-    return all(solver.ask(one, briefly=True) is Answer.IMPOSSIBLE for one in differs)
+    return all(solver.ask(one, briefly=True) is Answer.IMPOSSIBLE for one in dict.fromkeys(differs))
 
 
 def _as_comparisons_go(policy: LoweredPolicy, before: ChoiceTerms, after: ChoiceTerms) -> Iterator[Formula]:
     """Yield what is sure of comparisons: known once they stay as they are, and read alike by exits."""
     abstaining = _abstaining(policy)
-    readings = {
-        entry: acting
-        for signal in policy.signals
-        for entry, acting in zip(signal.entry_slots, signal.slots, strict=True)
-        if entry != acting
-    }
+    readings = _readings(policy)
     place = {
         (atom.left, atom.comparison, atom.right, atom.steps_per_unit): index
         for index, atom in enumerate(policy.atoms)
@@ -118,6 +144,16 @@ def _as_comparisons_go(policy: LoweredPolicy, before: ChoiceTerms, after: Choice
 
 def _goes_on(one: Kleene, other: Kleene) -> Formula:
     return every((implies(one.true, other.true), implies(one.false, other.false)))
+
+
+def _readings(policy: LoweredPolicy) -> dict[int, int]:
+    """Return the slots of signals as exits read them, by those that entries read where they differ."""
+    return {
+        entry: acting
+        for signal in policy.signals
+        for entry, acting in zip(signal.entry_slots, signal.slots, strict=True)
+        if entry != acting
+    }
 
 
 def _abstaining(policy: LoweredPolicy) -> set[int]:

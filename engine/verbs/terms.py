@@ -33,6 +33,11 @@ def _atoms(policy: LoweredPolicy, node: int) -> Iterator[int]:
         yield from _atoms(policy, child)
 
 
+def nodes_below(policy: LoweredPolicy, node: int) -> set[int]:
+    """Return a condition and all its parts."""
+    return {node}.union(*(nodes_below(policy, child) for child in policy.nodes[node].children))
+
+
 def slots_of_node(policy: LoweredPolicy, node: int) -> tuple[int, ...]:
     """Return the slots a condition reads, each once, in order."""
     atoms = [policy.atoms[index] for index in atoms_of_node(policy, node)]
