@@ -121,9 +121,11 @@ def _checked(
     return z3.unknown if z3_calls.error_code(book.pointer) else z3.CheckSatResult(found)
 
 
-_SHARES: Final = (0.1, 0.3, 1.0)
+_SHARES: Final = (0.02, 0.1, 0.3, 1.0)
 """Of a question's limit: each solver is asked for so little work, in turn, before either gets more."""
-_BRIEFLY: Final = _SHARES[:1]
+_BRIEFLY: Final = _SHARES[:2]
+_MANY_FORMULAS: Final = 600
+"""To read more takes most of the first share: it is left out."""
 _HARDLY: Final = (0.02,)
 """Where an answer saves a little, and nothing is lost without one."""
 _LONGEST_SECONDS: Final = 3600.0
@@ -207,6 +209,8 @@ class Solver:
         named = {self._name(formula): formula for formula in formulas if formula is not True}
         self.budget.questions += 1
         names = list(named)
+        if len(shares) > 1 and sum(map(len, self._asserted)) > _MANY_FORMULAS:
+            shares = shares[1:]
         found = z3.unknown
         for share, solver in ((share, solver) for share in shares for solver in self._both()):
             self._answering = solver

@@ -39,15 +39,19 @@ _NO_FACTS = (SlotOrigin.SIGNAL, SlotOrigin.ENTRY_SIGNAL, SlotOrigin.OUTCOME)
 
 def prove_promises(variant: Variant) -> list[Proof]:
     """Prove or refute every promise of a variant, in the order of the file."""
-    from engine.prove.over_time import prove_over_time  # which asks about single decisions, too
-
     if not variant.form.promises:
         return []  # the variant of which anything may be Unknown need not be made
     prover = PromiseProver(variant)
     return [
-        prove_over_time(prover, promise) if promise.promise.over_time else prover.prove(promise)
+        _over_time(prover, promise) if promise.promise.over_time else prover.prove(promise)
         for promise in variant.form.promises
     ]
+
+
+def _over_time(prover: PromiseProver, promise: LoweredPromise) -> Proof:
+    from engine.prove.over_time import prove_over_time  # which asks about single decisions, too
+
+    return prove_over_time(prover, promise)
 
 
 class PromiseProver:

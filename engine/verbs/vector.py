@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -217,7 +218,7 @@ class Completion:
         return len(self.kinds) > known
 
     def _name(self, given: Given) -> str:
-        for name in (given.name, _canonical(given.name)):
+        for name in _spellings(given.name):
             if name in _FIXED:
                 raise MistakeError(
                     "fixed",
@@ -612,12 +613,11 @@ def working_order(open_order: float, quantity: int) -> WorkingOrder:
     return WorkingOrder("open-order", side, max(quantity, 1), 0, None, IntentState.SENT, False, None, "", 0)
 
 
-def _canonical(name: str) -> str:
-    """Return the canonical text of a fact's name: ``prev( rsi,2 )`` is ``prev(rsi, 2)``."""
-    try:
-        return unparse(parse(name))
-    except ExpressionError:
-        return name
+def _spellings(name: str) -> Iterator[str]:
+    """Yield a fact's name as it is written, and its canonical text: ``prev( rsi,2 )`` is ``prev(rsi, 2)``."""
+    yield name
+    with suppress(ExpressionError):
+        yield unparse(parse(name))
 
 
 def _kinds(policy: Policy, lowered: LoweredPolicy) -> dict[str, Kind]:
