@@ -163,7 +163,7 @@ def usual_account(variant: Variant) -> list[Formula]:
     return said
 
 
-_USUAL_RANGES: Final = {"price": (1.0, 1e5), "gain": (-0.9, 9.0), "peak_gain": (0.0, 9.0)}
+_USUAL_RANGES: Final = {"price": (1e-4, 1e6), "gain": (-0.9, 9.0), "peak_gain": (0.0, 9.0)}
 
 
 def decided(variant: Variant, values: list[float]) -> Outcome | None:

@@ -325,7 +325,9 @@ def _traps(variant: Variant) -> Iterator[Finding]:
         return
     matches = [variant.terms.candidates[index].matches for index in variant.rules(Action.SELL)]
     tempted = [every(matches), some(matches), True]
-    asked = next(one for one in tempted if variant.ask(*given, *excluded, one) is Answer.POSSIBLE)
+    asked = next((one for one in tempted if variant.ask(*given, *excluded, one) is Answer.POSSIBLE), None)
+    if asked is None:
+        return  # left open: the time is up
     model = variant.model()
     unmet = [next(one for one in need if not model.truth(one.formula)) for need in needs]
     literals = dict.fromkeys(

@@ -167,15 +167,15 @@ def promised_sides(policy: Policy) -> frozenset[tuple[int, int]]:
 
 def _nowhere(policy: Policy, lowered: Mapping[str, LoweredPolicy]) -> Iterator[Finding]:
     """Find rules whose condition is decided for every symbol that they are for, and is false."""
-    conditions: dict[str, list[Node]] = {}
-    for form in {id(form): form for form in lowered.values()}.values():
+    conditions: dict[str, dict[str, Node]] = {}
+    for symbol, form in lowered.items():
         for rule in form.rules:
-            conditions.setdefault(rule.name, []).append(form.nodes[rule.when])
+            conditions.setdefault(rule.name, {})[symbol] = form.nodes[rule.when]
     for written in policy.rules:
-        nodes = conditions.get(written.name)
-        if nodes and all(node.kind is NodeKind.CONSTANT and node.atom == 0 for node in nodes):
-            message = f"rule '{written.name}' can never be true for any symbol it is for"
-            yield Finding(finding("unreachable-rule", message, written.span), tuple(lowered))
+        nodes = conditions.get(written.name, {})
+        if nodes and all(node.kind is NodeKind.CONSTANT and node.atom == 0 for node in nodes.values()):
+            message = f"rule '{written.name}' can never be true"
+            yield Finding(finding("unreachable-rule", message, written.span), tuple(nodes))
 
 
 def _open(left_open: list[str], policy: Policy) -> Finding:
