@@ -28,6 +28,7 @@ class ProgressBar:
         self._clock = clock
         self._next = clock() + WAIT_SECONDS
         self._drawn = False
+        self._doing = ""  # what was said and not drawn
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -42,8 +43,14 @@ class ProgressBar:
 
     def say(self, doing: str) -> None:
         """Draw what is being done, where nobody knows how much is to come."""
-        if self._due():
-            self._draw(f"{doing}\x1b[K")
+        self._doing = doing
+        self.still()
+
+    def still(self) -> None:
+        """Draw what was said to be done, if there was no time to yet: it goes on."""
+        if self._doing and self._due():
+            self._draw(f"{self._doing}\x1b[K")
+            self._doing = ""
 
     def _due(self) -> bool:
         now = self._clock()

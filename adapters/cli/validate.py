@@ -110,10 +110,13 @@ def _validated(name: str, budget_seconds: float | None) -> Outcome:
 
     began = time.monotonic()
     deadline = began + budget_seconds
-    budget = Budget(
-        over=lambda: time.monotonic() > deadline, seconds_left=lambda: deadline - time.monotonic()
-    )
     with ProgressBar(f"proving {shown}:") as bar:
+
+        def over() -> bool:
+            bar.still()  # asked before each question: a check may take many seconds
+            return time.monotonic() > deadline
+
+        budget = Budget(over, seconds_left=lambda: deadline - time.monotonic())
         proved = prove(checked.policy, checked.lowered, budget, bar.say, at_once)
     return Validated(name, checked, proved, time.monotonic() - began)
 

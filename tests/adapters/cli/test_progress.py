@@ -65,3 +65,14 @@ def test_work_of_unknown_length_says_what_it_does() -> None:
         "proving a.yaml:  limits\x1b[K",
         "\x1b[2K",
     ]
+
+
+def test_work_that_was_named_before_the_first_second_is_named_then() -> None:
+    """Once, while it goes on."""
+    times = iter([0.0, 0.1, 0.9, 1.0, 1.2, 1.4, 1.6])
+    stream = Terminal()
+    with ProgressBar("proving a.yaml:", stream, lambda: next(times)) as bar:
+        bar.say("exits")
+        for _ in range(4):
+            bar.still()
+    assert stream.getvalue().split("\r")[1:] == ["proving a.yaml:  exits\x1b[K", "\x1b[2K"]
