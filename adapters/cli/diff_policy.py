@@ -53,7 +53,7 @@ def command(
         raise click.UsageError("--cycles goes with --on bars:GLOB")
     old, new = load_named_policy(old_name), load_named_policy(new_name)
     old.required(), new.required()
-    from engine.evaluate.solver import Budget  # z3 takes longer to load than a policy
+    from engine.evaluate.symbolic.solver import Budget  # z3 takes longer to load than a policy
     from engine.prove.compared import compare
 
     until = time.monotonic() + budget_seconds

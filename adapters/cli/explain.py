@@ -126,7 +126,7 @@ def explained(subject: Subject, asked: Asked) -> Explanation:
     reached = None
     if wanted is not None and subject.decision.action is not wanted:
         # Only this question needs the solver, which takes as long to import as all else.
-        from engine.evaluate.solver import Budget
+        from engine.evaluate.symbolic.solver import Budget
         from engine.prove.changes import counterfactuals
 
         until = monotonic() + SEARCH_SECONDS

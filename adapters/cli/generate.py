@@ -10,7 +10,7 @@ import click
 from adapters.bootstrap.policies import load_named_policy
 from adapters.cli.output import ExitCode, Output
 from adapters.cli.writing import write_new
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.prove.case_text import case_file_text
 from engine.prove.generation import generated
 

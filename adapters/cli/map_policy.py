@@ -59,7 +59,7 @@ def command(
     _require_scope(policy, scope)
     if page is not None:
         require_new(Path(page), force=force)
-    from engine.evaluate.solver import Budget  # z3 takes longer to load than a policy
+    from engine.evaluate.symbolic.solver import Budget  # z3 takes longer to load than a policy
     from engine.prove.policy_map import map_policy
 
     until = time.monotonic() + budget_seconds

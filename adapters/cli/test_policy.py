@@ -128,7 +128,7 @@ def _judged(tested: Tested, *, coverage: bool, mutate: bool) -> Tested:
     if coverage:
         tested = replace(tested, coverage=measure_coverage(policy, file))
     if mutate and not tested.failed:
-        from engine.evaluate.solver import Budget
+        from engine.evaluate.symbolic.solver import Budget
         from engine.prove.difference import equal
 
         with ProgressBar(f"mutants of {policy.name}") as bar:

@@ -105,7 +105,7 @@ def _validated(name: str, budget_seconds: float | None) -> Outcome:
     if budget_seconds is None or checked.policy is None:
         return Validated(name, checked)
     # z3 takes longer to load than most policies to check
-    from engine.evaluate.solver import Budget
+    from engine.evaluate.symbolic.solver import Budget
     from engine.prove.proving import prove
 
     began = time.monotonic()

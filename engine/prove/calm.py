@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from engine.evaluate.formulas import Formula, every, negation
-from engine.evaluate.smt import slot_range
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.formulas import Formula, every, negation
+from engine.evaluate.symbolic.snapshot import slot_range
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.lowered import FactSlot, SlotOrigin
 from engine.prove.variant import Variant
 from engine.units import Measure

@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.codes import Action
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.policy import Listing, Policy
 from engine.lowered import LimitKind, LoweredPolicy, SlotOrigin
 from engine.prove.counterfactual import MOST_GROUPS, Found, Search, search

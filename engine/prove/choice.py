@@ -7,8 +7,8 @@ from itertools import islice
 from typing import Final
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.formulas import Formula, every, negation, some
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.formulas import Formula, every, negation, some
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.lowered import LoweredRule, NodeKind
 from engine.prove.example import Confirms, Outcome, example, usual_account
 from engine.prove.finding import MOST_TOLD, Finding, again, ask_plainly, enough, found, shown_in, shown_near

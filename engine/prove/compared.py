@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from engine.codes import Action, Disposition, Truth
 from engine.errors import TradectlError
-from engine.evaluate.formulas import Formula, begin_anew, every, negation, some
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Answer, Budget, Model
+from engine.evaluate.symbolic.formulas import Formula, begin_anew, every, negation, some
+from engine.evaluate.symbolic.solver import Answer, Budget, Model
 from engine.language.expression import decimal_text, duration_text, literal_text
 from engine.language.policy import Policy
 from engine.language.source import load_document

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from engine.codes import Truth
 from engine.errors import Span
-from engine.evaluate.solver import Answer
+from engine.evaluate.symbolic.solver import Answer
 from engine.lowered import Comparison, LoweredPolicy, LoweredRule, NodeKind
 from engine.prove.finding import Finding, found
 from engine.prove.region import literal_words

@@ -19,7 +19,10 @@ from itertools import combinations, islice, product
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.formulas import (
+from engine.evaluate.reference import Leaf, ReferenceEvaluator
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.conditions import Conditions, Kleene
+from engine.evaluate.symbolic.formulas import (
     Formula,
     Number,
     as_real,
@@ -33,9 +36,8 @@ from engine.evaluate.formulas import (
     some,
     total,
 )
-from engine.evaluate.reference import Leaf, ReferenceEvaluator
-from engine.evaluate.smt import Conditions, Kleene, PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Model, Solver
+from engine.evaluate.symbolic.snapshot import Snapshot
+from engine.evaluate.symbolic.solver import Answer, Budget, Model, Solver
 from engine.lowered import (
     ArithmeticTerm,
     Comparison,

@@ -18,7 +18,9 @@ from typing import Final, NamedTuple
 
 from engine.codes import Action
 from engine.errors import PolicyError
-from engine.evaluate.formulas import (
+from engine.evaluate.reference import ReferenceEvaluator
+from engine.evaluate.symbolic.choice import PolicyTerms, entry_key
+from engine.evaluate.symbolic.formulas import (
     Formula,
     as_real,
     begin_anew,
@@ -29,9 +31,8 @@ from engine.evaluate.formulas import (
     same,
     some,
 )
-from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms, entry_key, fact_values, slot_range
-from engine.evaluate.solver import Answer, Budget, Model
+from engine.evaluate.symbolic.snapshot import fact_values, slot_range
+from engine.evaluate.symbolic.solver import Answer, Budget, Model
 from engine.evaluate.verdict import WOULD_EXIT
 from engine.language.lower import lower_all
 from engine.language.lower_promises import PromiseForm

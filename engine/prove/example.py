@@ -17,10 +17,10 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from engine.errors import TradectlError
-from engine.evaluate.formulas import Formula, Number, as_real, every, implies, negation
 from engine.evaluate.reference import Evaluation
-from engine.evaluate.smt import fact_values
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.formulas import Formula, Number, as_real, every, implies, negation
+from engine.evaluate.symbolic.snapshot import fact_values
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.language.expression import literal_text
 from engine.language.source import load_document
 from engine.lowered import LoweredPolicy, SlotOrigin

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from engine.codes import Action, Disposition, Truth
 from engine.errors import Severity, Span
-from engine.evaluate.formulas import Formula, every, implies, negation, some
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.formulas import Formula, every, implies, negation, some
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.lowered import LoweredGate, Selection, SlotOrigin
 from engine.prove.example import Confirms, Outcome, example
 from engine.prove.finding import (

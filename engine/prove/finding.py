@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from engine.errors import Problem, Span
-from engine.evaluate.formulas import Formula, every, negation
-from engine.evaluate.smt import fact_values
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.formulas import Formula, every, negation
+from engine.evaluate.symbolic.snapshot import fact_values
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.language.finding_codes import finding
 from engine.prove.example import Confirms, Example, confirmed, example, redecided, usual_account
 from engine.prove.proof import Trace

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.formulas import Formula, begin_anew, every, negation
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.formulas import Formula, begin_anew, every, negation
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.policy import Policy
 from engine.lowered import Comparison, ConstantTerm, FactTerm, LoweredPolicy, NodeKind
 from engine.prove.case_text import WrittenCase, case_name

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
-from engine.evaluate.formulas import Formula, Join, negation, shape_of
-from engine.evaluate.solver import Model
+from engine.evaluate.symbolic.formulas import Formula, Join, negation, shape_of
+from engine.evaluate.symbolic.solver import Model
 
 
 class _Shape(NamedTuple):

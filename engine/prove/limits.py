@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from engine.codes import Action, Truth
-from engine.evaluate.formulas import Formula, every
-from engine.evaluate.solver import Answer
+from engine.evaluate.symbolic.formulas import Formula, every
+from engine.evaluate.symbolic.solver import Answer
 from engine.lowered import LimitKind, LimitScope, LoweredLimit
 from engine.prove.finding import Finding, found
 from engine.prove.variant import Variant

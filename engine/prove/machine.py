@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from engine.codes import Action
-from engine.evaluate.formulas import (
+from engine.evaluate.symbolic.formulas import (
     Formula,
     Number,
     as_real,
@@ -30,8 +30,8 @@ from engine.evaluate.formulas import (
     some,
     total,
 )
-from engine.evaluate.smt import Variable
-from engine.evaluate.solver import Answer, Solver
+from engine.evaluate.symbolic.snapshot import Variable
+from engine.evaluate.symbolic.solver import Answer, Solver
 from engine.lowered import FactSlot, SlotOrigin
 from engine.prove.outcomes import give_outcomes
 from engine.prove.variant import Variant

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from engine.codes import Truth
 from engine.evaluate.reference import NOT_TABLE, conjunction, disjunction, operand_value, write_signal
-from engine.evaluate.smt import slot_range
+from engine.evaluate.symbolic.snapshot import slot_range
 from engine.invariants import RELATED, RELATIONS, SURE_AT_MOST
 from engine.lowered import Atom, Comparison, FactSlot, FactTerm, LoweredPolicy, NodeKind, SlotOrigin, Term
 from engine.prove.calm import quiet_value

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.codes import Action
-from engine.evaluate.formulas import Formula, boolean, every, implies, integer, negation, same, some
-from engine.evaluate.smt import PolicyTerms, Variable
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.formulas import Formula, boolean, every, implies, integer, negation, same, some
+from engine.evaluate.symbolic.snapshot import Variable
 from engine.language.lower_promises import Outcome, OutcomeKind
 from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
 from engine.prove.variant import Variant

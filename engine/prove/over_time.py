@@ -41,8 +41,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from engine.codes import Action
-from engine.evaluate.formulas import Formula, every, implies, some
-from engine.evaluate.smt import Variable
+from engine.evaluate.symbolic.formulas import Formula, every, implies, some
+from engine.evaluate.symbolic.snapshot import Variable
 from engine.language.lower_promises import LoweredPromise
 from engine.language.policy import Follows, Limit, Listing, Rate
 from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin

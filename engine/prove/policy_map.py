@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from engine.codes import Action
-from engine.evaluate.formulas import begin_anew
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.formulas import begin_anew
+from engine.evaluate.symbolic.solver import Budget
 from engine.evaluate.verdict import WOULD_EXIT
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
 from engine.codes import Action
-from engine.evaluate.formulas import Formula, every, implies, negation
-from engine.evaluate.smt import Kleene
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.conditions import Kleene
+from engine.evaluate.symbolic.formulas import Formula, every, implies, negation
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.language.lower_promises import LoweredPromise, OutcomeKind
 from engine.lowered import FactSlot, LimitKind, LimitScope, SlotOrigin
 from engine.prove.example import Confirms, Example, Outcome, example, used_up

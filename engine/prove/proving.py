@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from engine.codes import Side
 from engine.errors import Problem, Span
-from engine.evaluate.formulas import begin_anew
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.formulas import begin_anew
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.finding_codes import finding
 from engine.language.policy import Policy
 from engine.language.types import implied

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from engine.codes import Truth
-from engine.evaluate.formulas import Formula, negation
-from engine.evaluate.solver import Answer, Model
+from engine.evaluate.symbolic.formulas import Formula, negation
+from engine.evaluate.symbolic.solver import Answer, Model
 from engine.lowered import Atom, Comparison, ConstantTerm, FactTerm, LoweredPolicy, NodeKind
 from engine.prove.variant import Variant
 from engine.units import Measure, Words

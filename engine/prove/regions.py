@@ -8,8 +8,8 @@ merged where their union is such a conjunction, too; what follows from the rest 
 disjoint and cover everything is then proved of what came out, whatever made it.
 
 All is said of snapshots in which everything is known but facts of a position that is not held and those of
-outside feeds (``engine.evaluate.smt.Snapshot``), and of the stage ``candidate``: which rule wins.  Whether
-the order of a buy that would be chosen makes an exit true (``would-exit``) is a question like any other.
+outside feeds (``symbolic.snapshot.Snapshot``), and of the stage ``candidate``: which rule wins.  Whether the
+order of a buy that would be chosen makes an exit true (``would-exit``) is a question like any other.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from engine.codes import Action, Truth
-from engine.evaluate.formulas import Formula, every, negation, some
 from engine.evaluate.reference import conjunction, disjunction
-from engine.evaluate.smt import Kleene, PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Solver
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.conditions import Kleene
+from engine.evaluate.symbolic.formulas import Formula, every, negation, some
+from engine.evaluate.symbolic.snapshot import Snapshot
+from engine.evaluate.symbolic.solver import Answer, Budget, Solver
 from engine.evaluate.verdict import WOULD_EXIT, gates_of
 from engine.lowered import FactTerm, LoweredPolicy, NodeKind, Selection
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from engine.codes import Truth
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import slot_range
+from engine.evaluate.symbolic.snapshot import slot_range
 from engine.lowered import ConstantTerm, FactSlot, FactTerm, LoweredPolicy, SlotOrigin
 from engine.prove.variant import IN_ORDER, Variant
 from engine.units import Measure, Words

@@ -8,8 +8,8 @@ from itertools import islice
 
 from engine.codes import Action, Disposition, Side
 from engine.errors import Severity, Span
-from engine.evaluate.formulas import Formula, every, negation, some
-from engine.evaluate.solver import Answer
+from engine.evaluate.symbolic.formulas import Formula, every, negation, some
+from engine.evaluate.symbolic.solver import Answer
 from engine.lowered import LoweredPolicy
 from engine.prove.example import Outcome
 from engine.prove.finding import (

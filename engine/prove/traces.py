@@ -19,10 +19,10 @@ from typing import Final
 
 from engine.codes import Action
 from engine.errors import TradectlError
-from engine.evaluate.formulas import Formula, Number, as_real, every, implies, negation
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import Variable, fact_values
-from engine.evaluate.solver import Answer
+from engine.evaluate.symbolic.formulas import Formula, Number, as_real, every, implies, negation
+from engine.evaluate.symbolic.snapshot import Variable, fact_values
+from engine.evaluate.symbolic.solver import Answer
 from engine.language.lower import lower
 from engine.language.policy import Listing, Policy, Promise
 from engine.language.source import load_document

@@ -27,9 +27,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from engine.codes import Action
-from engine.evaluate.formulas import Formula, every, implies, negation, same, some
-from engine.evaluate.smt import ChoiceTerms, Completion, Kleene, PolicyTerms, Snapshot, fact_values
-from engine.evaluate.solver import Answer, Budget, Model, Solver
+from engine.evaluate.symbolic.choice import ChoiceTerms, PolicyTerms
+from engine.evaluate.symbolic.conditions import Kleene
+from engine.evaluate.symbolic.formulas import Formula, every, implies, negation, same, some
+from engine.evaluate.symbolic.snapshot import Completion, Snapshot, fact_values
+from engine.evaluate.symbolic.solver import Answer, Budget, Model, Solver
 from engine.lowered import (
     ArithmeticTerm,
     ConstantTerm,

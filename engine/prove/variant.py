@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from engine.codes import Action
 from engine.errors import Span
-from engine.evaluate.formulas import Formula, Mentions, every, implies, negation
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Model, Solver
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.formulas import Formula, Mentions, every, implies, negation
+from engine.evaluate.symbolic.snapshot import Snapshot
+from engine.evaluate.symbolic.solver import Answer, Budget, Model, Solver
 from engine.language.lower_promises import PromiseForm, lower_promises
 from engine.language.policy import Listing, Policy
 from engine.lowered import LoweredPolicy, SlotOrigin

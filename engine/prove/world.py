@@ -7,7 +7,9 @@ from fractions import Fraction
 from typing import Final
 
 from engine.codes import Truth
-from engine.evaluate.formulas import (
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.conditions import Kleene
+from engine.evaluate.symbolic.formulas import (
     Formula,
     Number,
     as_real,
@@ -21,7 +23,7 @@ from engine.evaluate.formulas import (
     same,
     some,
 )
-from engine.evaluate.smt import Kleene, PolicyTerms, Snapshot, Variable, slot_range
+from engine.evaluate.symbolic.snapshot import Snapshot, Variable, slot_range
 from engine.lowered import FactSlot, LoweredPolicy
 from engine.prove.movement import DAY, Coordinate, Movement
 from engine.units import Measure

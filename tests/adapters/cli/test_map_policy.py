@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.cli.map_html import html_page
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.prove.policy_map import map_policy
 from tests.adapters.cli.running import ROOT, document, tradectl

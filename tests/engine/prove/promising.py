@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.language.policy import Policy

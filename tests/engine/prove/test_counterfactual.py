@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from engine.codes import Action
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower
 from engine.language.policy import Listing, Policy

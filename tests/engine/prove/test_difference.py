@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import policies
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.language.policy import Policy

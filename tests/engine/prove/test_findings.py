@@ -11,9 +11,9 @@ from typing import Final
 import pytest
 
 from engine.codes import Action, Disposition, Truth
-from engine.evaluate.formulas import Formula, every, negation, some
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Answer, Budget
+from engine.evaluate.symbolic.formulas import Formula, every, negation, some
+from engine.evaluate.symbolic.solver import Answer, Budget
 from engine.evaluate.verdict import WOULD_EXIT
 from engine.language.load import Loaded
 from engine.lowered import LoweredPolicy, NodeKind, SlotOrigin

@@ -7,7 +7,7 @@ import os
 import pytest
 
 import policies
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.prove.case_text import LONGEST_NAME, case_file_text, case_name
 from engine.prove.coverage import Kind, measure_coverage

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.codes import Action
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.language.policy import Policy

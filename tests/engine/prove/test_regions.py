@@ -12,15 +12,15 @@ import pytest
 import policies
 from engine.codes import Action, Disposition
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms
-from engine.evaluate.solver import Answer, Budget
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.solver import Answer, Budget
 from engine.evaluate.verdict import WOULD_EXIT
 from engine.language.load import load_policy
 from engine.lowered import LoweredPolicy
 from engine.model import Decision
 from engine.prove.regions import INTEGRITY, Kind, RegionMap, Situation, decompose
 from engine.verbs.decide import decide
-from tests.engine.evaluate.test_smt import computes, given_facts, possible, with_base_facts
+from tests.engine.evaluate.symbolic.test_choice import computes, given_facts, possible, with_base_facts
 from tests.policy_texts import policy_text
 from tests.situations import MINIMUM, random_facts, random_situation
 from tests.strategies import Case, Shape, random_case, random_policy

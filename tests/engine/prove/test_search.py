@@ -6,8 +6,8 @@ import random
 from functools import cache
 
 from engine.codes import Disposition
-from engine.evaluate.formulas import begin_anew, every, negation
-from engine.evaluate.solver import Answer, Budget
+from engine.evaluate.symbolic.formulas import begin_anew, every, negation
+from engine.evaluate.symbolic.solver import Answer, Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.prove.choice import check_choice

@@ -11,8 +11,8 @@ import pytest
 
 from engine.codes import Action, Truth
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import slot_range
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.snapshot import slot_range
+from engine.evaluate.symbolic.solver import Budget
 from engine.invariants import SURE_AT_MOST
 from engine.language.load import Loaded, load_policy
 from engine.lowered import LoweredPolicy, NodeKind, SlotOrigin

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 import policies
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import Loaded, load_policy
 from engine.prove.compared import compare
 from engine.prove.policy_map import map_policy

@@ -12,8 +12,9 @@ import pytest
 from engine.codes import Action, Side
 from engine.errors import NOWHERE
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms, Snapshot
-from engine.evaluate.solver import Answer, Budget, Solver
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.snapshot import Snapshot
+from engine.evaluate.symbolic.solver import Answer, Budget, Solver
 from engine.language.load import load_policy
 from engine.language.lower import lower_all
 from engine.lowered import (
@@ -30,7 +31,7 @@ from engine.prove.unknowns import Theorem, check_unknowns, same_choice, same_siz
 from engine.prove.variant import variants_of
 from engine.units import Measure
 from tests.engine.evaluate.small import atom, fact, gate, policy, positive, rule, side_is, signal_slots, vote
-from tests.engine.evaluate.test_smt import computes, with_base_facts
+from tests.engine.evaluate.symbolic.test_choice import computes, with_base_facts
 from tests.engine.prove.promising import BASE
 from tests.policy_blocks import whole
 from tests.policy_texts import policy_text

@@ -15,7 +15,7 @@ import policies
 import schemas
 from engine.codes import Action, Disposition
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.solver import Budget
+from engine.evaluate.symbolic.solver import Budget
 from engine.language.load import load_policy
 from engine.language.lower import lower
 from engine.language.policy import Policy

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 
 from engine.codes import Action, Disposition
-from engine.evaluate.formulas import Formula, every, negation, same, value_of
 from engine.evaluate.reference import ReferenceEvaluator
-from engine.evaluate.smt import PolicyTerms, Snapshot, Variable, fact_values, slot_range
-from engine.evaluate.solver import Answer, Budget, Solver
+from engine.evaluate.symbolic.choice import PolicyTerms
+from engine.evaluate.symbolic.formulas import Formula, every, negation, same, value_of
+from engine.evaluate.symbolic.snapshot import Snapshot, Variable, fact_values, slot_range
+from engine.evaluate.symbolic.solver import Answer, Budget, Solver
 from engine.lowered import (
     ArithmeticTerm,
     FactSlot,

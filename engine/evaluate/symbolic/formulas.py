@@ -6,8 +6,8 @@ work between them.
 
 The library's own Python classes count references to each part, ask for its sort and convert it: to make a
 formula took longer than to solve it.  Here parts live as long as the proof that they belong to, a ``Book``;
-equal parts are one object, and each knows what it is made of.  What asks (``engine.evaluate.solver``) uses
-the library's solvers as they are.
+equal parts are one object, and each knows what it is made of.  What asks, ``Solver``, uses the library's
+solvers as they are.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Final
 import z3
 from z3 import z3consts, z3core
 
-from engine.evaluate import z3_calls
+from engine.evaluate.symbolic import z3_calls
 
 Formula = Any  # Expression | bool
 Number = Any  # Expression | int | Fraction

@@ -6,8 +6,8 @@ import gc
 
 import pytest
 
-from engine.evaluate.formulas import begin_anew, integer
-from engine.evaluate.solver import Answer, Budget, Solver
+from engine.evaluate.symbolic.formulas import begin_anew, integer
+from engine.evaluate.symbolic.solver import Answer, Budget, Solver
 
 
 def test_an_older_solver_goes_on() -> None:

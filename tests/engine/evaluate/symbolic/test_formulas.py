@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.evaluate.formulas import (
+from engine.evaluate.symbolic.formulas import (
     Join,
     Mentions,
     as_real,
@@ -32,7 +32,7 @@ from engine.evaluate.formulas import (
     total,
     value_of,
 )
-from engine.evaluate.solver import Answer, Budget, Solver
+from engine.evaluate.symbolic.solver import Answer, Budget, Solver
 
 _NUMBERS: Final = st.one_of(
     st.integers(-(10**20), 10**20), st.fractions(-1000, 1000), st.sampled_from(["a", "b", "x"])

@@ -1,6 +1,6 @@
 """A solver with a budget: it asks z3 whether formulas can be true together.
 
-Everything is decided over exact integers and rationals, never over floats (see ``engine.evaluate.smt``).
+Everything is decided over exact integers and rationals, never over floats (see ``symbolic.numbers``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, Final
 import z3
 from z3 import z3consts
 
-from engine.evaluate import z3_calls
-from engine.evaluate.formulas import Book, Expression, Formula, Join, Number, current_book, implies
+from engine.evaluate.symbolic import z3_calls
+from engine.evaluate.symbolic.formulas import Book, Expression, Formula, Join, Number, current_book, implies
 
 MEMORY_LIMIT_MB: Final = 700
 QUESTION_LIMIT: Final = 4_000_000
