@@ -87,24 +87,21 @@ _DIGITS: Final = 30
 
 def _newer(context: Any) -> Any:  # noqa: ANN401 - z3's own
     """Return a solver with z3's newer arithmetic: it knows products, and answers where the older does not."""
-    solver = z3.Solver(ctx=context)
-    solver.set("random_seed", 0)
-    return solver
+    return _prepared(z3.Solver(ctx=context))
 
 
 def _simplex(context: Any) -> Any:  # noqa: ANN401 - z3's own
     """Return one with the older arithmetic: quicker at most questions, so it is asked first."""
-    solver = z3.SimpleSolver(ctx=context)
-    solver.set("random_seed", 0)
+    solver = _prepared(z3.SimpleSolver(ctx=context))
     solver.set("arith.solver", 2)
     solver.set("arith.branch_cut_ratio", 1000)  # cuts have ever longer coefficients
     return solver
 
 
-def _add(solver: Any, formula: Formula) -> None:  # noqa: ANN401 - z3's own
-    """Assert a formula as ``solver.add`` does, without asking for its sort: they are many."""
-    assert formula.ctx is solver.ctx, "of another proof: z3 would write over its memory"
-    z3.Z3_solver_assert(formula.ctx_ref(), solver.solver, formula.as_ast())
+def _prepared(solver: Any) -> Any:  # noqa: ANN401 - z3's own
+    solver.set("random_seed", 0)
+    solver.set("ctrl_c", False)  # it would take an interruption for itself: whoever asks is to end
+    return solver
 
 
 def _checked(
@@ -277,6 +274,7 @@ def least(
     optimize = z3.Optimize(ctx=book.context)
     optimize.set("rlimit", budget.question_limit)
     optimize.set("priority", "lex")
+    optimize.set("ctrl_c", False)
     for formula in asserted:
         if formula is not True:
             z3_calls.optimize_assert(book.pointer, optimize.optimize.value, book.truth(formula).pointer)

@@ -44,11 +44,11 @@ def start(*arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heeds_interruptions,
+        preexec_fn=heeds_interruptions,
     )
 
 
-def _heeds_interruptions() -> None:
+def heeds_interruptions() -> None:
     """Whatever runs the tests may ignore Ctrl-C, and what ignores it, its children ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
