@@ -133,7 +133,7 @@ def _done(
                 left_open.append(f"{name} for {variant.words}")
         # Of promises it is said, variant by variant, that they were left open.
         if budget.over() and looked_at < len(lowered) and not (_PROMISES in names and policy.promises):
-            left_open.append(f"{', '.join(names)} for the other symbols")
+            left_open += [f"{name} for the other symbols" for name in names]
             break
     return Part(found, left_open, proofs, budget.questions, budget.undecided)
 
