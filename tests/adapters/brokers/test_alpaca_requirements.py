@@ -67,11 +67,10 @@ PATIENCE_SECONDS: Final = 5.0
 
 
 def ready(world: AlpacaWorld, kind: BrokerKind = AlpacaBroker, **changes: Any) -> AlpacaBroker:  # noqa: ANN401 - an adapter's own arguments
-    """Return a broker that has read the list of assets already."""
-    broker = world.open(kind, **changes)
+    """Return a broker where the list of assets has been read already, with as much time as that took."""
     if world.registry.refreshed_ms("alpaca") is None:
-        broker.instrument("SOL-USD")
-    return broker
+        world.open(AlpacaBroker).instrument("SOL-USD")
+    return world.open(kind, **changes)
 
 
 def resting(name: str) -> OrderRequest:
