@@ -20,7 +20,7 @@ from engine.units import Measure, Words
 from engine.verbs.numbers import shown
 from engine.verbs.terms import atoms_of_node
 
-_MOST_LEFT_OUT: Final = 4
+_MOST_LEFT_OUT: Final = 10
 """Of more comparisons it is not tried, in a large policy, whether some can be left out after all."""
 _STRICT: Final = {
     Comparison.LESS_OR_EQUAL: Comparison.LESS,
