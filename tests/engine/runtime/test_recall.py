@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from adapters.journal.reading import ReadJournal, read_journal
@@ -92,6 +92,7 @@ def fact(recalled: Recalled, name: str) -> tuple[float, Origin, UnknownReason]:
 # --- properties -------------------------------------------------------------------------------
 
 
+@example(523)  # a position whose quote is missing
 @settings(max_examples=5)
 @given(seeds)
 def test_facts_read_again_decide_the_same(seed: int) -> None:
@@ -113,7 +114,11 @@ def test_facts_read_again_decide_the_same(seed: int) -> None:
             by_twin = suppose(reader, recalled, policy=twin, listing=twin.listing(stored.record.symbol))
             for again in (suppose(reader, recalled), by_twin):
                 assert again.supposed
-                assert again.decision.limit_usage == stored.record.decision.limit_usage
+                used = stored.record.decision.limit_usage
+                if stored.head.account.estimated_millionths:  # a price from before: no record of it has it
+                    assert all(a in (None, b) for a, b in zip(again.decision.limit_usage, used, strict=True))
+                    continue
+                assert again.decision.limit_usage == used
                 assert again.decision == recalled.decision
         reader.close()
 
