@@ -14,7 +14,7 @@ from engine.prove.policy_map import map_policy
 from engine.prove.proving import prove
 from tests.engine.evaluate.comparing import LONG
 
-PLACES = 400 if LONG else 12
+PLACES = 400 if LONG else 6
 
 
 class Times:
