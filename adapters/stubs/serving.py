@@ -16,6 +16,8 @@ from engine.errors import UnavailableError
 LOOPBACK: Final = "127.0.0.1"
 _START_SECONDS: Final = 10.0
 _SHUTDOWN_SECONDS: Final = 0.05
+_LAST_TURNS: Final = 3
+"""Of the loop: a connection that is closed is told so in the next one, and lets go of its socket then."""
 _Result = TypeVar("_Result")
 
 
@@ -60,7 +62,7 @@ class LoopbackServer:
     def close(self) -> None:
         """Stop listening and drop every connection.  Safe to call twice."""
         if self._thread.is_alive():
-            self.call(self._runner.cleanup())
+            self.call(self._end())
             self._stop_loop()
 
     def __enter__(self) -> Self:
@@ -79,6 +81,16 @@ class LoopbackServer:
         await site.start()
         address = self._runner.addresses[0]
         return int(address[1])
+
+    async def _end(self) -> None:
+        """Drop every connection, also one that was just being taken, and see that it is gone."""
+        await self._runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
 
     def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
