@@ -24,7 +24,7 @@ _OWN_VARIABLES = ("TRADECTL_SHARED", "TRADECTL_HYPOTHESIS")
 _FOREIGN_PREFIXES = ("TRADECTL_", "APCA_", "ALPACA_", "CCXT_", "FINNHUB_", "TWELVEDATA_")
 
 # No deadline: a slow machine is not a failed property.
-for _name, _examples in {"quick": 40, "long": 2000}.items():
+for _name, _examples in {"quick": 30, "long": 2000}.items():
     settings.register_profile(
         _name, max_examples=_examples, deadline=None, derandomize=False, print_blob=True
     )
