@@ -7,6 +7,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Generic, NoReturn, TypeVar
 
 Done = TypeVar("Done")
@@ -18,16 +19,20 @@ def at_once(tasks: Sequence[Callable[[], Done]], processors: int | None = None) 
     """Do tasks, all but the first in processes of their own, and return what they come to, in their order.
 
     What they come to must be picklable; what else they do to memory is lost.  Where the system cannot copy a
-    process, or has one processor, they are done in turn; so is one whose process came to nothing.
+    process, or has one processor, they are done in turn; so is one whose process came to nothing, or for
+    which there was no process left.
     """
     own, *others = tasks
     if not others or (processors or _processors()) < 2 or not hasattr(os, "fork"):
         return [task() for task in tasks]
     began: list[_Process[Done]] = []
     try:
-        began += map(_Process, others)
+        with suppress(OSError):
+            for task in others:
+                began.append(_Process(task))
         first = own()
-        return [first, *(process.result() for process in began)]
+        here = others[len(began) :]
+        return [first, *(process.result() for process in began), *(task() for task in here)]
     finally:
         for process in began:
             process.end()
@@ -45,10 +50,14 @@ class _Process(Generic[Done]):
     def __init__(self, task: Callable[[], Done]) -> None:
         self._task = task
         reads, writes = os.pipe()
-        self._number = os.fork()
-        if not self._number:
+        try:
+            self._number = os.fork()
+        except OSError:
             os.close(reads)
-            _work(task, writes)
+            os.close(writes)
+            raise
+        if not self._number:
+            _work(task, reads, writes)
         os.close(writes)
         self._pipe = os.fdopen(reads, "rb")
         self._ended = False
@@ -71,12 +80,13 @@ class _Process(Generic[Done]):
             os.waitpid(self._number, 0)
 
 
-def _work(task: Callable[[], object], pipe: int) -> NoReturn:
+def _work(task: Callable[[], object], reads: int, writes: int) -> NoReturn:
     """Do a task, write what it came to, and end this process."""
     status = _FAILED
     try:
+        os.close(reads)  # who waits for the result may be gone: then writing it fails
         result = pickle.dumps(task())
-        with os.fdopen(pipe, "wb") as file:
+        with os.fdopen(writes, "wb") as file:
             file.write(result)
         status = 0
     finally:

@@ -124,12 +124,14 @@ def _done(
         for name in names:
             before = budget.undecided
             progress(f"{name} ({variant.words})")
-            said = prove_promises(variant) if name == _PROMISES else []
-            proofs += said
-            if name != _PROMISES and not budget.over():
+            may_be_open = True
+            if name == _PROMISES:
+                said = prove_promises(variant)
+                proofs += said
+                may_be_open = any(proof.verdict is Verdict.UNDECIDED for proof in said)
+            elif not budget.over():
                 found += _CHECKS[name](variant)
-            matters = name != _PROMISES or any(proof.verdict is Verdict.UNDECIDED for proof in said)
-            if matters and (budget.undecided > before or budget.over()):
+            if may_be_open and (budget.undecided > before or budget.over()):
                 left_open.append(f"{name} for {variant.words}")
         # Of promises it is said, variant by variant, that they were left open.
         if budget.over() and looked_at < len(lowered) and not (_PROMISES in names and policy.promises):

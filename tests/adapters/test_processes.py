@@ -59,6 +59,22 @@ def test_what_cannot_be_sent_is_done_here() -> None:
     assert callable(at_once(tasks, processors=2)[1])
 
 
+def test_where_there_is_no_process_left_all_is_done_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the tasks, and nothing stays open."""
+
+    def refused() -> int:
+        raise BlockingIOError("no process is left")
+
+    opened = os.dup(0)
+    os.close(opened)
+    monkeypatch.setattr(os, "fork", refused)
+    done = at_once([partial(_said, word) for word in "abc"], processors=3)
+    assert done == [("a", True), ("b", True), ("c", True)]
+    lowest = os.dup(0)
+    os.close(lowest)
+    assert lowest == opened
+
+
 def _fails(reason: str) -> None:
     raise ValueError(reason)
 

@@ -43,6 +43,7 @@ class Join(Enum):
     AND = "and"
     OR = "or"
     NOT = "not"
+    EQUAL = "the same as"
     NONE = "by itself"
 
 
@@ -80,7 +81,7 @@ class Expression:
 
     def __bool__(self) -> bool:
         """Say of an equation whether its sides are one and the same: what looks parts up in tables asks."""
-        if self.parts and self.pointer in self.book.equations:
+        if self.join is Join.EQUAL:
             return self.parts[0] is self.parts[1]
         raise TypeError("whether a formula is true is the solver's to say")
 
@@ -148,7 +149,6 @@ class Book:
         """Begin empty."""
         self.context = z3.Context()
         self.pointer: int = self.context.ref().value
-        self.equations: set[int] = set()
         self._parts: dict[int, Expression] = {}  # by pointer
         self._numerals: dict[tuple[Sort, int | Fraction], Expression] = {}
         self._names = 0
@@ -169,15 +169,18 @@ class Book:
         value: int | Fraction | None = None,
     ) -> Expression:
         """Return the one object for a part that the library made."""
+        found = self._parts.get(pointer) if pointer else None
+        if found is None:
+            kept = self._kept(pointer)
+            found = self._parts[kept] = Expression(self, len(self._parts), kept, sort, parts, join, value)
+        return found
+
+    def _kept(self, pointer: int | None) -> int:
+        """Keep what the library made as long as the book is; z3.Z3Exception where it made nothing."""
         if not pointer:
             raise z3.Z3Exception(self.complaint())
-        found = self._parts.get(pointer)
-        if found is None:
-            z3_calls.keep(self.pointer, pointer)  # as long as the book is
-            identity = len(self._parts)
-            found = Expression(self, identity, pointer, sort, parts, join, value)
-            self._parts[pointer] = found
-        return found
+        z3_calls.keep(self.pointer, pointer)
+        return pointer
 
     def variable(self, name: str, sort: Sort) -> Expression:
         """Return a free truth value or number."""
@@ -234,9 +237,7 @@ class Book:
             a, b = left, self.truth(right)
         else:
             a, b = self.alike(left, right)
-        made = self.made(z3_calls.equal(self.pointer, a.pointer, b.pointer), Sort.TRUTH, (a, b))
-        self.equations.add(made.pointer)
-        return made
+        return self.made(z3_calls.equal(self.pointer, a.pointer, b.pointer), Sort.TRUTH, (a, b), Join.EQUAL)
 
     def compared(self, make: Any, left: Number, right: Number) -> Formula:  # noqa: ANN401 - a call
         """Compare two numbers."""
@@ -260,11 +261,12 @@ class Book:
         pointer = make(self.pointer, len(parts), _pointers(parts))
         return self.made(pointer, sort, tuple(parts), join)
 
-    def read(self, pointer: int) -> Expression:
+    def read(self, pointer: int | None) -> Expression:
         """Return a part that the library made of others, with all that it is made of."""
-        found = self._parts.get(pointer)
+        found = self._parts.get(pointer) if pointer else None
         if found is not None:
             return found
+        pointer = self._kept(pointer)  # before its parts are looked at: nothing else holds it
         sort = _SORTS[z3_calls.sort_kind(self.pointer, z3_calls.sort_of(self.pointer, pointer))]
         if z3_calls.ast_kind(self.pointer, pointer) == z3consts.Z3_NUMERAL_AST:
             digits = z3_calls.numeral_text(self.pointer, pointer).decode()
@@ -272,8 +274,6 @@ class Book:
         count = z3_calls.part_count(self.pointer, pointer)
         parts = tuple(self.read(z3_calls.part(self.pointer, pointer, place)) for place in range(count))
         kind = z3_calls.declared_kind(self.pointer, z3_calls.declaration(self.pointer, pointer))
-        if kind == z3consts.Z3_OP_EQ:
-            self.equations.add(pointer)
         return self.made(pointer, sort, parts, _JOINS.get(kind, Join.NONE))
 
 
@@ -292,7 +292,13 @@ _SORTS: Final = {
     z3consts.Z3_INT_SORT: Sort.WHOLE,
     z3consts.Z3_REAL_SORT: Sort.REAL,
 }
-_JOINS: Final = {z3consts.Z3_OP_AND: Join.AND, z3consts.Z3_OP_OR: Join.OR, z3consts.Z3_OP_NOT: Join.NOT}
+_JOINS: Final = {
+    z3consts.Z3_OP_AND: Join.AND,
+    z3consts.Z3_OP_OR: Join.OR,
+    z3consts.Z3_OP_NOT: Join.NOT,
+    z3consts.Z3_OP_EQ: Join.EQUAL,
+}
+_LOOKED_INTO: Final = (Join.AND, Join.OR, Join.NOT)
 
 
 # --- the proof that is going on ---------------------------------------------------------------
@@ -446,8 +452,8 @@ def value_of(variable: Expression, value: bool | int | Fraction) -> Expression:
 
 
 def shape_of(formula: Expression) -> tuple[Join, Sequence[Expression]]:
-    """Return how a formula is made, and of which."""
-    return formula.join, () if formula.join is Join.NONE else formula.parts
+    """Return how a formula is made of formulas, and of which; an equation is by itself."""
+    return (formula.join, formula.parts) if formula.join in _LOOKED_INTO else (Join.NONE, ())
 
 
 class Mentions:
